@@ -1,0 +1,46 @@
+// One process's view of its grant's region: opens the file (or makes it), checks every byte it relies on, reserves
+// pages before they are touched.
+//
+// Constant-initialised and never destroyed by the shim; used from any thread once `open` has returned true. The file
+// is opened O_NOFOLLOW|O_CLOEXEC and its descriptor closed after mapping except for one kept for page reservation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "region/layout.h"
+
+namespace kiboko::region {
+
+struct RegionSeed {  // what a new file is filled with; an existing one must agree on devices, or is refused
+  const char* grant_id = "";
+  unsigned device_count = 0;
+  const char* uuids[kMaxDevices] = {};
+  std::uint64_t memory_limit[kMaxDevices] = {};
+  std::uint64_t sm_limit[kMaxDevices] = {};
+  std::int32_t priority = 1;
+};
+
+class Mapping {
+ public:
+  // Opens `path`, creating and filling it when absent or empty (creation is serialised by an OFD lock on the file and
+  // published by the magic words, so a creator killed half way is finished by the next). False with *error filled when
+  // it cannot be: not a regular file, a link, too short, foreign version, other devices, disk full.
+  bool open(const char* path, const RegionSeed& seed, PageError* error);
+  // A region of this process alone (no path, or nothing to enforce).
+  bool open_private(const RegionSeed& seed, PageError* error);
+
+  explicit operator bool() const { return hami_ != nullptr; }
+  HamiRegion& hami() const { return *hami_; }
+  Extension& ext() const { return *ext_; }
+  // Makes sure that the pages of slot `index` exist on disk. Errors: disk full (false).
+  bool reserve_slot(unsigned index) const;
+  bool reserve_device(unsigned device) const;
+
+ private:
+  HamiRegion* hami_ = nullptr;
+  Extension* ext_ = nullptr;
+  int fd_ = -1;
+};
+
+}  // namespace kiboko::region

@@ -1,0 +1,58 @@
+// Slots: which process of the grant is which index of the region.
+//
+// A slot is claimed lowest free index first, holds its process's charges, and never moves. Identity is (pid namespace,
+// pid, start time) plus a nonce of the library load, so neither pid reuse nor exec can inherit a charge. A process may
+// die at any instruction: whoever needs the slot's room (a claim, a refusal, a reap request) takes it back through
+// the states below, and a reaper that dies in between is itself taken over.
+//
+//   free(g) --CAS by claimer--> claiming(g+1, pid) --> live --CAS by reaper--> reaping(g, reaper pid) --> free
+//                                                      live --owner's release--> free
+#pragma once
+
+#include "region/mapping.h"
+
+namespace kiboko::region {
+
+enum class SlotState : std::uint8_t { Free = 0, Claiming = 1, Live = 2, Reaping = 3 };
+
+struct SlotWord {
+  std::uint32_t generation;
+  SlotState state;
+  std::uint32_t pid;
+};
+std::uint64_t pack(SlotWord word);
+SlotWord unpack(std::uint64_t word);
+
+// What tells one process from another. `self()` reads /proc once; safe to call again in a forked child.
+struct ProcessIdentity {
+  std::uint32_t pid = 0;
+  std::uint64_t start_time = 0;
+  std::uint64_t pid_ns = 0;
+  static ProcessIdentity self();
+};
+enum class Liveness : std::uint8_t { Alive, Dead, Unknown };  // Unknown: another pid namespace, or /proc unreadable
+Liveness liveness_of(std::uint32_t pid, std::uint64_t start_time, std::uint64_t pid_ns);
+
+struct Slot {
+  unsigned index = 0;
+  std::uint32_t generation = 0;
+};
+
+// Claims the lowest free slot. A slot of the same (pid, start time) with another nonce (this process before an exec)
+// is reaped first. False when all 1,024 are in use by live processes, or the disk is full.
+bool claim_slot(Mapping& region, const ProcessIdentity& self, std::uint64_t nonce, Slot* out, PageError* error);
+void release_slot(Mapping& region, const Slot& slot);
+
+// Takes back every slot whose process is dead (Unknown counts as alive). Returns how many. Needs no lock; several
+// processes may do it at once.
+unsigned reap_dead_slots(Mapping& region);
+
+// A point where the kill tests stop a process. Compiled to nothing but in tests.
+#ifdef KIBOKO_STEP_POINTS
+extern void (*step_point)(const char* name);
+#define KIBOKO_STEP(name) (::kiboko::region::step_point ? ::kiboko::region::step_point(name) : (void)0)
+#else
+#define KIBOKO_STEP(name) ((void)0)
+#endif
+
+}  // namespace kiboko::region
