@@ -60,7 +60,8 @@ struct GrantSettings {
   GrantSettingsDevice devices[kMaxDevices];
 };
 
-// One cache line per device, single-word stores only. All of it may be absent (zero): then nothing is corrected.
+// Single-word stores only, moved some times a second at most, so that devices may share cache lines. All of it may be
+// absent (zero): then nothing is corrected.
 struct GrantLiveDevice {
   std::atomic<std::uint64_t> contended_until_ns;  // others use the device too; CorePolicy::Default limits until then
   std::atomic<std::uint64_t> give_back_ns;        // ever-growing: device time charged that others had used
@@ -107,14 +108,18 @@ std::uint64_t settings_checksum(const GrantSettings& settings, std::uint64_t gen
 // unmapped: its words are read for the life of the process) or nullptr with *error filled. No lock, no allocation.
 const GrantPage* open_grant_page(const char* path, PageError* error);
 
-// Verifies bytes already in memory (`size` may be anything); the fuzz target and `kiboko grants show` use it.
+// Verifies bytes already in memory (`size` and alignment may be anything); the fuzz target and `kiboko grants show`
+// use it. Beside the checksums: texts end, counts and percentages are in range, the region path is absolute.
 bool check_grant_page(const void* bytes, std::size_t size, PageError* error);
 
-// Copies the settings that are valid now. False when neither copy verifies after a few tries (the writer moves on
-// in between at most once per try); the caller then keeps what it had or, having nothing, refuses.
+// Copies the settings that are valid now; if that copy is damaged, the other one. False when neither copy verifies
+// after a few tries (the writer moves on in between at most once per try); the caller then keeps what it had or,
+// having nothing, refuses.
 bool read_settings(const GrantPage& page, GrantSettings* out);
 
-// Writer side, agent only. `publish_settings` is safe against being killed anywhere in it.
+// Writer side, agent only; the checksum in the argument is not looked at. `seal_new_page` takes a page whose identity
+// is filled but for magic, version, bytes and checksum. `publish_settings` is safe against being killed anywhere in
+// it, and wakes the waiters itself.
 void seal_new_page(GrantPage& page, const GrantSettings& first);
 void publish_settings(GrantPage& page, const GrantSettings& next);
 // Moves `wake` on and wakes every waiter of this page.

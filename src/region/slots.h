@@ -47,12 +47,4 @@ void release_slot(Mapping& region, const Slot& slot);
 // processes may do it at once.
 unsigned reap_dead_slots(Mapping& region);
 
-// A point where the kill tests stop a process. Compiled to nothing but in tests.
-#ifdef KIBOKO_STEP_POINTS
-extern void (*step_point)(const char* name);
-#define KIBOKO_STEP(name) (::kiboko::region::step_point ? ::kiboko::region::step_point(name) : (void)0)
-#else
-#define KIBOKO_STEP(name) ((void)0)
-#endif
-
 }  // namespace kiboko::region

@@ -1,0 +1,137 @@
+// os.h. The kernel's struct stat is glibc's on the 64-bit machines we build for, so a raw fstat may fill it.
+#include "region/os.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <climits>
+
+namespace kiboko::region::os {
+namespace {
+
+constexpr int kSetOfdLock = 37;  // F_OFD_SETLK; not in every header we may be built with
+
+bool set_ofd_lock(int fd, short type) {
+  struct flock lock = {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  return ::syscall(SYS_fcntl, fd, kSetOfdLock, &lock) == 0;
+}
+
+bool has_no_ofd_locks(int error) { return error == EINVAL || error == ENOSYS; }
+
+}  // namespace
+
+bool file_status(int fd, struct stat* out) { return ::syscall(SYS_fstat, fd, out) == 0; }
+
+int open_file(const char* path, int flags, std::uint32_t mode) {
+  int fd;
+  do fd = ::open(path, flags, mode);
+  while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+void close_file(int fd) { ::close(fd); }
+
+std::int64_t read_file(const char* path, char* buffer, std::size_t size) {
+  const int fd = open_file(path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  std::int64_t got;
+  do got = ::read(fd, buffer, size - 1);
+  while (got < 0 && errno == EINTR);
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  buffer[got < 0 ? 0 : got] = '\0';
+  return got;
+}
+
+std::uint64_t now_ns() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void sleep_ns(std::uint64_t ns) {
+  timespec time = {};
+  time.tv_sec = static_cast<time_t>(ns / 1'000'000'000u);
+  time.tv_nsec = static_cast<long>(ns % 1'000'000'000u);
+  ::syscall(SYS_nanosleep, &time, nullptr);  // not nanosleep(): that is a cancellation point
+}
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#endif
+}
+
+void yield_cpu() { ::sched_yield(); }
+
+std::uint64_t random_word() {
+  std::uint64_t word = 0;
+  if (::syscall(SYS_getrandom, &word, sizeof word, 1u /* GRND_NONBLOCK */) == sizeof word && word != 0) return word;
+  word = now_ns() ^ static_cast<std::uint64_t>(::getpid()) << 40;  // old kernel, early boot: unique is enough
+  word *= 0x9e3779b97f4a7c15u;
+  return word != 0 ? word : 1;
+}
+
+bool try_lock(int fd) {
+  if (set_ofd_lock(fd, F_WRLCK)) return true;
+  return has_no_ofd_locks(errno) && ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+void unlock(int fd) {
+  if (!set_ofd_lock(fd, F_UNLCK)) ::flock(fd, LOCK_UN);
+}
+
+void futex_wait(const std::atomic<std::uint32_t>* word, std::uint32_t expected, std::uint64_t timeout_ns) {
+  timespec timeout = {};
+  timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000u);
+  timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000u);
+  ::syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, nullptr, 0);  // not private: processes share the word
+}
+
+void futex_wake(const std::atomic<std::uint32_t>* word, int count) {
+  ::syscall(SYS_futex, word, FUTEX_WAKE, count, nullptr, nullptr, 0);
+}
+
+// Not strerror: it may translate, and translation may allocate.
+const char* error_text(int error) {
+  static constexpr struct {
+    int error;
+    const char* text;
+  } kTexts[] = {
+      {ENOENT, "No such file or directory"},
+      {EACCES, "Permission denied"},
+      {EPERM, "Operation not permitted"},
+      {ELOOP, "It is a symbolic link"},
+      {ENOTDIR, "Not a directory"},
+      {EISDIR, "Is a directory"},
+      {ENOSPC, "No space left on device"},
+      {EDQUOT, "Disk quota exceeded"},
+      {EROFS, "Read-only file system"},
+      {EMFILE, "Too many open files in this process"},
+      {ENFILE, "Too many open files in the system"},
+      {ENOMEM, "Out of memory"},
+      {ENAMETOOLONG, "File name too long"},
+      {EFBIG, "File too large"},
+      {EIO, "Input/output error"},
+      {ENXIO, "No such device or address"},
+      {ENODEV, "The file cannot be mapped"},
+      {ENOLCK, "No locks available"},
+      {EAGAIN, "Resource temporarily unavailable"},
+      {ETXTBSY, "Text file busy"},
+  };
+  for (const auto& entry : kTexts)
+    if (entry.error == error) return entry.text;
+  return "Unexpected system error";
+}
+
+}  // namespace kiboko::region::os
