@@ -1,0 +1,33 @@
+// Finds loaded libraries and their symbols by walking the loader's own tables.
+//
+// The shim exports dlsym itself, so it cannot ask dlsym for the real one; and it must not dlopen anything, so that a
+// program without CUDA never maps a driver. Everything here only reads what the loader has mapped already. Safe from
+// any thread; takes the loader's lock for the length of one walk.
+#pragma once
+
+#include <cstdint>
+
+namespace kiboko::shim {
+
+struct LoadedLibrary {
+  std::uintptr_t begin = 0, end = 0;  // of its segments
+  std::uintptr_t base = 0;            // load bias
+  const void* dynamic = nullptr;      // its dynamic section
+  explicit operator bool() const { return dynamic != nullptr; }
+  bool contains(const void* address) const {
+    const auto a = reinterpret_cast<std::uintptr_t>(address);
+    return a >= begin && a < end;
+  }
+};
+
+// The first loaded library whose DT_SONAME is `soname`, or that contains `address`.
+LoadedLibrary find_library_by_soname(const char* soname);
+LoadedLibrary find_library_by_address(const void* address);
+
+// Address of the defined, exported symbol `name` in that library, or nullptr. Versions are not looked at: the driver
+// libraries have none, and libc's several versions of dlsym are one function.
+void* find_symbol(const LoadedLibrary& library, const char* name);
+
+const char* soname_of(const LoadedLibrary& library);
+
+}  // namespace kiboko::shim

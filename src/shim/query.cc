@@ -1,0 +1,78 @@
+// Starting CUDA, and the two questions a program sizes itself by. Answers agree with NVML's (nvml.cc): total is the
+// limit, free is what the limit leaves, or less when the device itself has less.
+#include "shim/route.h"
+#include "shim/state.h"
+
+using namespace kiboko::shim;
+
+namespace {
+
+struct MemoryAnswer {
+  std::uint64_t free, total;
+};
+
+MemoryAnswer answer(unsigned device, std::uint64_t driver_free, std::uint64_t driver_total) {
+  const kiboko::region::AccountView view = account_view(device);
+  if (view.limit == 0 || view.limit > driver_total) return {driver_free, driver_total};
+  std::uint64_t used = account().total(device);
+  if (view.correction > 0) used += static_cast<std::uint64_t>(view.correction);
+  const std::uint64_t left = used < view.limit ? view.limit - used : 0;
+  return {left < driver_free ? left : driver_free, view.limit};
+}
+
+}  // namespace
+
+SHIM_EXPORT CUresult cuInit(unsigned flags) {
+  if (!discover_driver() || real.cuInit == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  const CUresult result = real.cuInit(flags);
+  if (result != CUDA_SUCCESS) return result;
+  return activate() ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
+}
+
+SHIM_EXPORT CUresult cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
+  if (!discover_driver() || real.cuMemGetInfo_v2 == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  const CUresult result = real.cuMemGetInfo_v2(free, total);
+  if (result != CUDA_SUCCESS || free == nullptr || total == nullptr || enter() != Gate::Account) return result;
+  const int device = current_device();
+  if (device < 0) return result;
+  const MemoryAnswer memory = answer(static_cast<unsigned>(device), *free, *total);
+  *free = memory.free;
+  *total = memory.total;
+  return result;
+}
+
+SHIM_EXPORT CUresult cuMemGetInfo(unsigned* free, unsigned* total) {
+  if (!discover_driver() || real.cuMemGetInfo == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  const CUresult result = real.cuMemGetInfo(free, total);
+  if (result != CUDA_SUCCESS || free == nullptr || total == nullptr || enter() != Gate::Account) return result;
+  const int device = current_device();
+  if (device < 0) return result;
+  const MemoryAnswer memory = answer(static_cast<unsigned>(device), *free, *total);
+  *free = static_cast<unsigned>(memory.free);
+  *total = static_cast<unsigned>(memory.total);
+  return result;
+}
+
+namespace {
+
+template <class Size>
+CUresult virtual_total(CUresult result, Size* bytes, CUdevice device) {
+  if (result != CUDA_SUCCESS || bytes == nullptr || enter() != Gate::Account) return result;
+  const int index = index_of(device);
+  if (index < 0) return result;
+  const std::uint64_t limit = account_view(static_cast<unsigned>(index)).limit;
+  if (limit != 0 && limit < *bytes) *bytes = static_cast<Size>(limit);
+  return result;
+}
+
+}  // namespace
+
+SHIM_EXPORT CUresult cuDeviceTotalMem_v2(std::size_t* bytes, CUdevice device) {
+  if (!discover_driver() || real.cuDeviceTotalMem_v2 == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  return virtual_total(real.cuDeviceTotalMem_v2(bytes, device), bytes, device);
+}
+
+SHIM_EXPORT CUresult cuDeviceTotalMem(unsigned* bytes, CUdevice device) {
+  if (!discover_driver() || real.cuDeviceTotalMem == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  return virtual_total(real.cuDeviceTotalMem(bytes, device), bytes, device);
+}

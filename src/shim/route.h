@@ -1,0 +1,24 @@
+// Look-ups: how a program's request for a driver function ends at our hook of exactly that variant.
+//
+// Rule: the driver answers first; a hook is attached to the pointer it returned, or the pointer is left alone. No call
+// into the driver is made here except the caller's own look-up. Thread-safe; discovery happens once per process.
+#pragma once
+
+#include "shim/table.h"
+
+namespace kiboko::shim {
+
+// Fills `real` from the loaded driver (or NVML), once. False when no such library is loaded yet.
+bool discover_driver();
+bool discover_nvml();
+
+// The hook of exported symbol `name`, or kHookCount.
+HookId hook_by_symbol(const char* name);
+
+// What cuGetProcAddress(symbol, cuda_version, flags) should answer, the driver having answered `found`.
+void* substitute(const char* symbol, void* found, int cuda_version, unsigned long long flags);
+
+// The newest CUDA version whose variants hooks.def knows in full.
+inline constexpr int kNewestKnownCuda = 13000;
+
+}  // namespace kiboko::shim

@@ -1,0 +1,417 @@
+// Everything this file calls must exist in glibc 2.17 under its old version, start no thread, and leave the program's
+// signals, umask and environment alone.
+#include "shim/state.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "region/units.h"
+#include "shim/launch.h"
+#include "shim/route.h"
+#include "shim/table.h"
+
+namespace kiboko::shim {
+
+State state;
+
+namespace {
+
+constexpr char kDefaultHamiRegion[] = "/tmp/cudevshr.cache";
+
+void say(const char* text) {
+  char line[sizeof(region::PageError) + 64];
+  const int n = snprintf(line, sizeof line, "kiboko: CUDA is refused: %s\n", text);
+  if (n > 0 && write(2, line, strlen(line)) < 0) return;  // nobody to tell
+}
+
+const char* environment(const char* name) {
+  const char* value = getenv(name);
+  return value != nullptr && *value != 0 ? value : nullptr;
+}
+
+const char* indexed(const char* name, unsigned index) {
+  char full[64];
+  snprintf(full, sizeof full, "%s_%u", name, index);
+  return environment(full);
+}
+
+// The environment as it was when we were loaded: a program that edits it later does not lose its limits.
+char grant_path[256];
+bool had_hami_limit = false;
+
+bool in_kiboko_cgroup() {
+  const int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char text[4096];
+  const auto n = read(fd, text, sizeof text - 1);
+  close(fd);
+  text[n > 0 ? n : 0] = 0;
+  return strstr(text, "/kiboko/g-") != nullptr;
+}
+
+__attribute__((constructor)) void remember_environment() {
+  if (const char* path = environment("KIBOKO_GRANT"); path != nullptr) {
+    if (strlen(path) < sizeof grant_path)
+      memcpy(grant_path, path, strlen(path) + 1);
+    else
+      memcpy(grant_path, "\x01", 2);  // cannot be opened: refused with a message later
+  }
+  had_hami_limit = environment("CUDA_DEVICE_MEMORY_LIMIT") != nullptr ||
+                   environment("CUDA_DEVICE_SM_LIMIT") != nullptr ||
+                   environment("CUDA_DEVICE_MEMORY_SHARED_CACHE") != nullptr;
+  for (unsigned i = 0; i < region::kMaxDevices && !had_hami_limit; ++i)
+    had_hami_limit = indexed("CUDA_DEVICE_MEMORY_LIMIT", i) != nullptr || indexed("CUDA_DEVICE_SM_LIMIT", i) != nullptr;
+}
+
+struct EnvironmentLimits {
+  std::uint64_t memory_bytes[region::kMaxDevices] = {};
+  std::uint32_t core_percent[region::kMaxDevices] = {};
+};
+EnvironmentLimits tighter;  // 0 = the environment says nothing
+
+bool read_memory_variable(unsigned device, std::uint64_t* out, region::PageError* error) {
+  const char* text = indexed("CUDA_DEVICE_MEMORY_LIMIT", device);
+  if (text == nullptr) text = environment("CUDA_DEVICE_MEMORY_LIMIT");
+  if (text == nullptr) return true;
+  const region::ParsedBytes parsed = region::parse_hami_bytes(text);
+  if (parsed.error != region::UnitError::None) {
+    snprintf(error->text, sizeof error->text,
+             "CUDA_DEVICE_MEMORY_LIMIT for device %u is '%.64s', which %s; write for example 4096m", device, text,
+             region::describe(parsed.error));
+    return false;
+  }
+  *out = parsed.bytes;
+  return true;
+}
+
+// HAMi-core takes any integer: 0 and above 100 mean no limit.
+bool read_core_variable(unsigned device, std::uint32_t* out, region::PageError* error) {
+  const char* text = indexed("CUDA_DEVICE_SM_LIMIT", device);
+  if (text == nullptr) text = environment("CUDA_DEVICE_SM_LIMIT");
+  if (text == nullptr) return true;
+  char* end = nullptr;
+  const long value = strtol(text, &end, 10);
+  if (end == text || *end != 0 || value < 0) {
+    snprintf(error->text, sizeof error->text,
+             "CUDA_DEVICE_SM_LIMIT for device %u is '%.64s', which is not a percentage; write for example 30", device,
+             text);
+    return false;
+  }
+  *out = value >= 100 ? 0 : static_cast<std::uint32_t>(value);
+  return true;
+}
+
+bool read_environment_limits(region::PageError* error) {
+  for (unsigned i = 0; i < region::kMaxDevices; ++i)
+    if (!read_memory_variable(i, &tighter.memory_bytes[i], error) ||
+        !read_core_variable(i, &tighter.core_percent[i], error))
+      return false;
+  return true;
+}
+
+region::CorePolicy policy_from_environment() {
+  const char* text = environment("GPU_CORE_UTILIZATION_POLICY");
+  if (text == nullptr) return region::CorePolicy::Default;
+  if (strcasecmp(text, "force") == 0) return region::CorePolicy::Force;
+  if (strcasecmp(text, "disable") == 0) return region::CorePolicy::Disable;
+  return region::CorePolicy::Default;
+}
+
+std::uint64_t tighter_of(std::uint64_t a, std::uint64_t b) { return a == 0 ? b : (b == 0 || a < b ? a : b); }
+
+void set_limit(unsigned device, std::uint64_t bytes, std::uint32_t percent) {
+  state.limits[device].memory_bytes.store(tighter_of(bytes, tighter.memory_bytes[device]), std::memory_order_relaxed);
+  state.limits[device].core_percent.store(static_cast<std::uint32_t>(tighter_of(percent, tighter.core_percent[device])),
+                                          std::memory_order_relaxed);
+}
+
+void mirror_limits() {
+  region::HamiRegion& hami = state.region.hami();
+  for (unsigned i = 0; i < state.device_count; ++i) {
+    const std::uint32_t percent = state.limits[i].core_percent.load(std::memory_order_relaxed);
+    hami.memory_limit[i].store(state.limits[i].memory_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    hami.sm_limit[i].store(percent == 0 ? 100 : percent, std::memory_order_relaxed);
+  }
+}
+
+void take_settings(const region::GrantSettings& settings) {
+  for (unsigned i = 0; i < state.device_count; ++i)
+    set_limit(i, settings.devices[i].limit_bytes, settings.devices[i].core_percent);
+  state.policy.store(static_cast<region::CorePolicy>(settings.core_policy), std::memory_order_relaxed);
+  state.priority.store(settings.priority, std::memory_order_relaxed);
+}
+
+region::RegionSeed seed() {
+  region::RegionSeed seed;
+  seed.grant_id = state.page != nullptr ? state.page->identity.grant_id : "";
+  seed.device_count = state.device_count;
+  for (unsigned i = 0; i < state.device_count; ++i) {
+    const std::uint32_t percent = state.limits[i].core_percent.load(std::memory_order_relaxed);
+    seed.uuids[i] = state.uuids[i];
+    seed.memory_limit[i] = state.limits[i].memory_bytes.load(std::memory_order_relaxed);
+    seed.sm_limit[i] = percent == 0 ? 100 : percent;
+  }
+  seed.priority = static_cast<std::int32_t>(state.priority.load(std::memory_order_relaxed));
+  return seed;
+}
+
+bool attach_to_page(region::PageError* error) {
+  const region::GrantPage* page = region::open_grant_page(grant_path, error);
+  if (page == nullptr) return false;
+  region::GrantSettings settings;
+  if (!region::read_settings(*page, &settings)) {
+    snprintf(error->text, sizeof error->text, "grant page %.200s holds no valid settings; ask for the grant again",
+             grant_path);
+    return false;
+  }
+  state.page = page;
+  state.device_count = page->identity.device_count;
+  for (unsigned i = 0; i < state.device_count; ++i) {
+    memcpy(state.uuids[i], page->identity.devices[i].uuid, sizeof page->identity.devices[i].uuid);
+    state.physical_bytes[i] = page->identity.devices[i].physical_bytes;
+  }
+  state.generation.store(page->live.generation.load(std::memory_order_acquire), std::memory_order_relaxed);
+  take_settings(settings);
+  return state.region.open(page->identity.region_path, seed(), error);
+}
+
+void write_uuid(const CUuuid& uuid, const char* prefix, char* out, std::size_t size) {
+  const unsigned char* b = uuid.bytes;
+  snprintf(out, size, "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", prefix, b[0], b[1],
+           b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+bool ordinal_uuid(int ordinal, CUuuid* uuid) {
+  CUdevice device = 0;
+  if (real.cuDeviceGet == nullptr || real.cuDeviceGet(&device, ordinal) != CUDA_SUCCESS) return false;
+  if (real.cuDeviceGetUuid_v2 != nullptr) return real.cuDeviceGetUuid_v2(uuid, device) == CUDA_SUCCESS;
+  return real.cuDeviceGetUuid != nullptr && real.cuDeviceGetUuid(uuid, device) == CUDA_SUCCESS;
+}
+
+// Without a page the devices are those that the program sees, in its order, as HAMi's numbered variables mean them.
+bool attach_to_variables(region::PageError* error) {
+  int count = 0;
+  if (real.cuDeviceGetCount != nullptr && real.cuDeviceGetCount(&count) != CUDA_SUCCESS) count = 0;
+  if (count > static_cast<int>(region::kMaxDevices)) count = region::kMaxDevices;
+  state.device_count = static_cast<unsigned>(count < 0 ? 0 : count);
+  for (unsigned i = 0; i < state.device_count; ++i) {
+    CUuuid uuid;
+    if (ordinal_uuid(static_cast<int>(i), &uuid)) write_uuid(uuid, "GPU", state.uuids[i], sizeof state.uuids[i]);
+    set_limit(i, 0, 0);
+  }
+  state.policy.store(policy_from_environment(), std::memory_order_relaxed);
+  const char* priority = environment("CUDA_TASK_PRIORITY");
+  state.priority.store(priority != nullptr && atoi(priority) == 0 ? 0 : 1, std::memory_order_relaxed);
+  const char* path = environment("CUDA_DEVICE_MEMORY_SHARED_CACHE");
+  return state.region.open(path != nullptr ? path : kDefaultHamiRegion, seed(), error);
+}
+
+void map_ordinals() {
+  int count = 0;
+  if (real.cuDeviceGetCount == nullptr || real.cuDeviceGetCount(&count) != CUDA_SUCCESS) count = 0;
+  if (count > static_cast<int>(kMaxOrdinals)) count = kMaxOrdinals;
+  state.ordinal_count = static_cast<unsigned>(count);
+  for (int ordinal = 0; ordinal < count; ++ordinal) {
+    state.index_of_ordinal[ordinal] = -1;
+    CUuuid uuid;
+    if (!ordinal_uuid(ordinal, &uuid)) continue;
+    for (const char* prefix : {"GPU", "MIG"}) {
+      char text[96];
+      write_uuid(uuid, prefix, text, sizeof text);
+      if (const int index = index_of_uuid(text); index >= 0) state.index_of_ordinal[ordinal] = index;
+    }
+  }
+  state.single_device.store(count == 1 && state.index_of_ordinal[0] == 0, std::memory_order_relaxed);
+}
+
+// `cuda` says whether the driver may be asked; without a page the device list comes from it.
+int try_attach(bool cuda, region::PageError* error) {
+  if (grant_path[0] == 0) {
+    if (in_kiboko_cgroup()) {
+      snprintf(error->text, sizeof error->text,
+               "this process belongs to a grant but KIBOKO_GRANT is not set; do not clear it from the environment");
+      return 2;
+    }
+    if (!had_hami_limit) return 3;
+  }
+  if (!read_environment_limits(error)) return 2;
+  if (grant_path[0] != 0) return attach_to_page(error) ? 1 : 2;
+  if (!cuda) return 0;
+  return attach_to_variables(error) ? 1 : 2;
+}
+
+std::atomic<int> attach_lock{0};
+
+int attach_once(bool cuda, region::PageError* error) {
+  int done = state.attached.load(std::memory_order_acquire);
+  if (done != 0) return done;
+  int expected = 0;
+  while (!attach_lock.compare_exchange_weak(expected, 1, std::memory_order_acquire)) {
+    expected = 0;
+    sched_yield();
+  }
+  done = state.attached.load(std::memory_order_relaxed);
+  if (done == 0) {
+    done = try_attach(cuda, error);
+    state.attached.store(done, std::memory_order_release);
+  }
+  attach_lock.store(0, std::memory_order_release);
+  return done;
+}
+
+std::uint64_t random_nonce() {
+  std::uint64_t nonce = 0;
+  if (syscall(SYS_getrandom, &nonce, sizeof nonce, 1 /* GRND_NONBLOCK */) != static_cast<long>(sizeof nonce))
+    nonce = static_cast<std::uint64_t>(getpid()) * 0x9e3779b97f4a7c15ULL ^ reinterpret_cast<std::uintptr_t>(&nonce);
+  return nonce;
+}
+
+void in_forked_child() {
+  attach_lock.store(0, std::memory_order_relaxed);
+  if (state.phase.load(std::memory_order_relaxed) == Phase::Idle) return;
+  state.phase.store(Phase::Forked, std::memory_order_relaxed);
+  launch_after_fork();
+}
+
+extern "C" int __register_atfork(void (*)(), void (*)(), void (*)(), void*);
+extern "C" void* __dso_handle;
+
+__attribute__((destructor)) void leave() {
+  if (state.phase.load(std::memory_order_acquire) == Phase::Active) region::release_slot(state.region, state.slot);
+}
+
+Phase start() {
+  region::PageError error{};
+  switch (attach_once(true, &error)) {
+    case 3:
+      return Phase::Free;
+    case 1:
+      break;
+    default:
+      if (error.text[0] == 0) snprintf(error.text, sizeof error.text, "its limits could not be read");
+      say(error.text);
+      return Phase::Refused;
+  }
+  map_ordinals();
+  const region::ProcessIdentity self = region::ProcessIdentity::self();
+  if (!region::claim_slot(state.region, self, random_nonce(), &state.slot, &error)) {
+    say(error.text);
+    return Phase::Refused;
+  }
+  for (unsigned i = 0; i < state.device_count; ++i) {
+    if (state.region.reserve_device(i)) continue;
+    region::release_slot(state.region, state.slot);
+    say("the disk that holds its region is full");
+    return Phase::Refused;
+  }
+  __register_atfork(nullptr, nullptr, in_forked_child, &__dso_handle);
+  return Phase::Active;
+}
+
+}  // namespace
+
+bool activate() {
+  Phase seen = Phase::Idle;
+  if (state.phase.compare_exchange_strong(seen, Phase::Starting, std::memory_order_acq_rel)) {
+    seen = start();
+    launch_configure(seen);
+    state.phase.store(seen, std::memory_order_release);
+    syscall(SYS_futex, &state.phase, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+  }
+  while (seen == Phase::Starting) {  // another thread is at it: a handful of file operations
+    timespec patience{0, 10'000'000};
+    syscall(SYS_futex, &state.phase, FUTEX_WAIT_PRIVATE, static_cast<int>(Phase::Starting), &patience, nullptr, 0);
+    seen = state.phase.load(std::memory_order_acquire);
+  }
+  return seen != Phase::Refused;
+}
+
+bool attach() {
+  region::PageError error{};
+  return attach_once(false, &error) == 1;
+}
+
+Gate enter() {
+  switch (state.phase.load(std::memory_order_acquire)) {
+    case Phase::Active:
+      refresh_limits();
+      return Gate::Account;
+    case Phase::Free:
+    case Phase::Forked:
+      return Gate::Pass;
+    case Phase::Refused:
+      return Gate::Refuse;
+    case Phase::Idle:
+    case Phase::Starting:
+      break;
+  }
+  // The program started CUDA on a way that we do not see, or not at all: then the driver refuses the call itself.
+  int count = 0;
+  if (real.cuDeviceGetCount == nullptr || real.cuDeviceGetCount(&count) != CUDA_SUCCESS) return Gate::Pass;
+  if (!activate()) return Gate::Refuse;
+  return active() ? Gate::Account : Gate::Pass;
+}
+
+// Without an agent to say that a process died, somebody must look now and then.
+static void reap_once_a_second() {
+  static std::atomic<std::int64_t> last{0};
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  std::int64_t seen = last.load(std::memory_order_relaxed);
+  if (now.tv_sec != seen && last.compare_exchange_strong(seen, now.tv_sec, std::memory_order_relaxed))
+    region::reap_dead_slots(state.region);
+}
+
+void refresh_limits() {
+  if (state.page == nullptr) return reap_once_a_second();
+  const std::uint32_t deaths = state.page->live.reap_generation.load(std::memory_order_relaxed);
+  if (deaths != state.reap_generation.load(std::memory_order_relaxed)) {
+    state.reap_generation.store(deaths, std::memory_order_relaxed);
+    region::reap_dead_slots(state.region);
+  }
+  const std::uint64_t generation = state.page->live.generation.load(std::memory_order_acquire);
+  if (generation == state.generation.load(std::memory_order_relaxed)) return;
+  region::GrantSettings settings;
+  if (!region::read_settings(*state.page, &settings)) return;  // keep what we had
+  take_settings(settings);
+  mirror_limits();
+  state.generation.store(generation, std::memory_order_relaxed);
+}
+
+int index_of(CUdevice ordinal) {
+  return ordinal >= 0 && static_cast<unsigned>(ordinal) < state.ordinal_count ? state.index_of_ordinal[ordinal] : -1;
+}
+
+int current_device() {
+  CUdevice device = -1;
+  if (real.cuCtxGetDevice == nullptr || real.cuCtxGetDevice(&device) != CUDA_SUCCESS) return -1;
+  return index_of(device);
+}
+
+int index_of_uuid(const char* uuid) {
+  for (unsigned i = 0; i < state.device_count; ++i)
+    if (strcasecmp(state.uuids[i], uuid) == 0) return static_cast<int>(i);
+  return -1;
+}
+
+region::AccountView account_view(unsigned device) {
+  region::AccountView view;
+  view.limit = tighter_of(state.limits[device].memory_bytes.load(std::memory_order_relaxed),
+                          state.region.hami().memory_limit[device].load(std::memory_order_relaxed));
+  if (state.page != nullptr)
+    view.correction = state.page->live.devices[device].correction_bytes.load(std::memory_order_relaxed);
+  return view;
+}
+
+region::Account account() { return region::Account(state.region, state.slot); }
+
+}  // namespace kiboko::shim
