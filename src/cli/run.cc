@@ -1,0 +1,149 @@
+// `kiboko run`: ask, wait, start, stay beside, end alike.
+//
+// The order matters. Signals are blocked before the ask, so that Ctrl-C always withdraws it; the program is looked up
+// before the ask; it is forked and attached before exec, so that it is never outside its grant; and from exec on
+// nothing that happens to the agent changes how the program runs or what status we leave with.
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/ask_flags.h"
+#include "cli/child.h"
+#include "cli/command.h"
+#include "cli/explanation.h"
+#include "cli/queue_wait.h"
+#include "cli/supervise.h"
+
+namespace kiboko::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kRunFlags = [] {
+  std::array<Flag, kAskFlags.size() + 2> flags{};
+  std::copy(kAskFlags.begin(), kAskFlags.end(), flags.begin());
+  flags[kAskFlags.size()] = {"no-wait", 0, {}, "refuse instead of waiting"};
+  flags[kAskFlags.size() + 1] = {"dry-run", 0, {}, "show what would be granted; start nothing"};
+  return flags;
+}();
+
+// A grant that is given back unless its program has started.
+class Held {
+ public:
+  Held(Agent& agent, Grant grant) : agent_(agent), grant_(std::move(grant)) {}
+  ~Held() {
+    if (!started_) [[maybe_unused]]
+      const auto ignored = agent_.call("DELETE", target() + "?grace_ms=0", {}, 2000ms);
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+  const Grant& grant() const { return grant_; }
+  void started() { started_ = true; }
+  Result<void> attach(pid_t pid, std::chrono::milliseconds patience) {
+    const auto answer = TRY(agent_.call("POST", target() + "/attach", fmt::format(R"({{"pid":{}}})", pid), patience));
+    if (!answer.good()) return tl::unexpected(error_of(answer));
+    return {};
+  }
+
+ private:
+  std::string target() const { return "/api/v1/grants/" + grant_.id; }
+  Agent& agent_;
+  const Grant grant_;
+  bool started_ = false;
+};
+
+std::string current_directory() {
+  char path[4096];
+  return ::getcwd(path, sizeof path) == nullptr ? "" : path;
+}
+
+// The grant, at once or after waiting; or the signal that ended the wait.
+Result<Waited> obtain(Agent& agent, const Ask& ask, const Signals& signals, Output& err) {
+  const Answer answer = TRY(agent.call("POST", "/api/v1/grants", ask_json(ask), Agent::kPatience));
+  const auto json = parse_json(answer.body);
+  if (answer.status == 409 && json) return fail(Errc::Conflict, "{}", refusal_text(read_refusal(*json)));
+  if (!answer.good()) return tl::unexpected(error_of(answer));
+  const Grant grant = TRY(read_grant(TRY(parse_json(answer.body))));
+  if (grant.live()) return Waited{grant, 0};
+  return wait_for_grant(agent, grant, signals, err);
+}
+
+void say_default(Output& err, const Grant& grant) {
+  if (!grant.default_applied || !err.is_terminal()) return;
+  err.write(err.styled(Style::Dim, fmt::format("kiboko: no amount asked for; granted {}\n", granted_text(grant))));
+}
+
+// Ends as the program ended.
+int end_alike(const Ending& ending) {
+  if (!ending.signalled) return ending.value;
+  die_of(ending.value);
+  return 128 + ending.value;
+}
+
+int own_failure(Output& err, const StartError& error) {
+  err.print("kiboko run: {}\n", error.message);
+  return error.status;
+}
+
+Result<int> start_and_supervise(Context& context, Held& held, Signals& signals, Program program) {
+  program.environment = merged(own_variables(), held.grant().environment);
+  TRY(signals.take_all());
+  become_subreaper();
+  const Terminal terminal = Terminal::look();
+  StoppedChild child = TRY(StoppedChild::start(program, signals, terminal));
+  TRY(held.attach(child.pid(), Agent::kPatience).map_error(about("the agent did not take the program in")));
+  if (const auto gone = child.go(terminal); !gone) return own_failure(context.err, gone.error());
+  held.started();
+  const Ending ending = supervise(child.pid(), signals, terminal);
+  // What the program left behind stays in its grant when we, its keeper, are gone.
+  for (const pid_t pid : remaining_descendants())
+    if (!held.attach(pid, 500ms)) break;  // no agent, no report: it finds them by itself when it is back
+  return end_alike(ending);
+}
+
+Result<int> run(Context& context) {
+  Ask ask = TRY(read_ask(context.given));
+  ask.wait = !context.given.has("no-wait");
+  ask.command = context.given.words;
+  ask.cwd = current_directory();
+  ask.keeper_pid = ::getpid();
+  if (context.given.has("dry-run")) {
+    const auto agent = TRY(context.agent());
+    return TRY(explain_to(context, *agent, ask)) ? kDone : kOwnFailure;
+  }
+  const auto path = find_program(ask.command.front());
+  if (!path) return own_failure(context.err, path.error());
+  Signals signals = TRY(Signals::for_waiting());
+  const auto agent = TRY(context.agent());
+  const Waited waited = TRY(obtain(*agent, ask, signals, context.err));
+  if (!waited.grant) return end_alike({true, waited.cancelled_by});
+  Held held{*agent, *waited.grant};
+  say_default(context.err, held.grant());
+  return start_and_supervise(context, held, signals, {*path, ask.command, {}});
+}
+
+}  // namespace
+
+extern const Command kRun;
+constexpr Command kRun{.name = "run",
+                       .summary = "run a program with a share of a device",
+                       .operands = "PROGRAM [ARGUMENT…]",
+                       .words = Words::Program,
+                       .flags = kRunFlags,
+                       .about = R"(
+Asks the agent for a share, waits in the queue while it does not fit, then runs the program within it. The program gets
+the terminal, the signals, the files and the directory as if it had been started directly, and `kiboko run` ends as it
+ends: the same exit status, or the same signal. If the agent stops meanwhile, the program runs on.
+
+exit status: the program's; 125 when kiboko itself failed or was refused, 126 when the program cannot be executed, 127
+when it is not found.)",
+                       .examples = R"(
+kiboko run --memory 4GiB --cores 30 -- python train.py     4 GiB and 30 % of a device's compute
+kiboko run --memory 25% -- ./bench                         a quarter of the memory, compute shared fairly
+kiboko run --exclusive --count 2 --type H100 -- torchrun … two whole H100
+kiboko run --no-wait --memory 40GiB -- ./big               refuse with the reason instead of waiting
+kiboko run --dry-run --memory 40GiB -- ./big               what would happen)",
+                       .run = run};
+
+}  // namespace kiboko::cli
