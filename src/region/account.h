@@ -2,9 +2,11 @@
 //
 // Admitted total never exceeds the limit (I1): a charge is visible in the claimer's own slot before the sum over live
 // slots is read, so the last claimer in the total order sees all earlier ones. Near the limit (within slack()) charges
-// go one at a time through memory_lock, so that of two racers for the last room exactly one wins. The lock is a word
-// naming its holder {slot:16, generation:16, ticket:32}: a waiter that finds the holder dead, or waits 10 ms, takes it
-// over; I1 keeps the limit even then. Free of system calls unless the lock is contended.
+// go one at a time through the device's memory lock (memory_lock.h), so that of two racers for the last room exactly
+// one wins; a lock taken over from the dead cannot break the limit, for I1 does not rest on it. A charge far from the
+// limit and a refund make no system call; nor does one near it unless the lock is contended or the charge is refused.
+//
+// An Account is two words by value; any thread of the slot's process may use it, also several at once.
 #pragma once
 
 #include "region/slots.h"
@@ -12,7 +14,8 @@
 namespace kiboko::region {
 
 struct AccountView {
-  std::uint64_t limit = 0;      // bytes; 0 = no limit, charges are only counted
+  std::uint64_t limit = 0;      // bytes; 0 = no limit, charges are only counted. The caller has already taken the
+                                // least of the grant page's and the region's (which can tighten, never loosen)
   std::int64_t correction = 0;  // bytes seen on the device that no slot charged; added to the sum when positive
 };
 
@@ -21,7 +24,8 @@ enum class ChargeKind : std::uint8_t { Data, Context, Module };  // columns of t
 class Account {
  public:
   Account(Mapping& region, const Slot& slot) : region_(&region), slot_(slot) {}
-  // True: `bytes` are charged to this slot on `device`. False: over the limit, nothing charged (the refusal counted).
+  // True: `bytes` are charged to this slot on `device`. False: over the limit, nothing charged (the refusal counted in
+  // the slot's oom_refusals), and slots of dead processes were taken back first. `device` >= kMaxDevices is refused.
   bool charge(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);
   // Charges without a check: what exists already (contexts, pool growth seen after the fact).
   void add(unsigned device, std::uint64_t bytes, ChargeKind kind);
@@ -32,6 +36,12 @@ class Account {
   std::uint64_t own(unsigned device) const;
 
  private:
+  bool charge_near_limit(unsigned device, std::uint64_t bytes, const AccountView& view);
+  bool try_charge_locked(unsigned device, std::uint64_t bytes, const AccountView& view);
+  bool wait_for_room(unsigned device, std::uint64_t bytes, const AccountView& view) const;
+  void show(unsigned device, ChargeKind kind, std::uint64_t added, std::uint64_t taken);
+  Shared<std::uint64_t>& word(unsigned device) const;
+
   Mapping* region_;
   Slot slot_;
 };

@@ -58,7 +58,7 @@ struct HamiRegion {
   Shared<std::uint64_t> memory_limit[kMaxDevices];  // bytes; mirrors the grant page, a lower value is honoured
   Shared<std::uint64_t> sm_limit[kMaxDevices];      // percent; likewise
   HamiSlot slots[kMaxSlots];
-  Shared<std::int32_t> slot_count;          // highest used + 1
+  Shared<std::int32_t> slot_count;          // highest ever used + 1
   Shared<std::int32_t> utilization_switch;  // the monitor writes 0 or 1
   Shared<std::int32_t> recent_kernel;       // the shim writes 2, the monitor counts down, -1 = blocked
   Shared<std::int32_t> priority;
@@ -89,7 +89,10 @@ struct ExtensionHeader {
   std::uint32_t reserved;
   char grant_id[64];
   Shared<std::uint64_t> live[kMaxSlots / 64];  // bit i: slot i may hold charges; bounds every sum
-  Shared<std::uint64_t> reserved_words[30];
+  Shared<std::uint64_t> slot_blocks;           // blocks of 64 slots ever used; bounds every scan; only grows
+  Shared<std::uint64_t> pid_ns;                // of the first process that claimed a slot; 0 = none yet
+  Shared<std::uint64_t> pid_ns_mixed;          // 1 = some process came from another pid namespace
+  Shared<std::uint64_t> reserved_words[27];
 };
 static_assert(sizeof(ExtensionHeader) == 472);
 
@@ -106,22 +109,23 @@ struct alignas(64) DeviceWords {
   // -- line 0: the bucket
   Shared<std::int64_t> tat_ns;                 // theoretical arrival time of the next launch
   Shared<std::uint64_t> applied_give_back_ns;  // how much of the page's give_back_ns is in tat_ns
-  Shared<std::uint64_t> charged_ns;            // ever-growing: device time charged
-  Shared<std::uint64_t> covered_ns;            // ever-growing: device time covered (union)
+  Shared<std::uint64_t> charged_ns;            // device time charged; grows, but for corrections of estimates
+  Shared<std::uint64_t> covered_ns;            // ever-growing: device time covered (union); cover() keeps it
   Shared<std::uint64_t> last_launch_ns;        // coarse: moved at lease refills
   Shared<std::uint64_t> longest_unit_ns;       // longest kernel or graph seen, decaying
   Shared<std::uint32_t> waiting;               // threads in the gate now (a hint: a crash may leave it too high)
   std::uint32_t pad0;
   Shared<std::uint64_t> backlog_until_ns;  // when what is launched is expected to be done
   // -- line 1: the memory lock
-  Shared<std::uint64_t> memory_lock;  // see account.h; 0 = free
+  Shared<std::uint64_t> memory_lock;  // see memory_lock.h; 0 = free
   Shared<std::uint64_t> reserved[7];
   // -- the timeline
   Shared<std::uint64_t> cover[kCoverWords];
 };
 static_assert(sizeof(DeviceWords) == 128 + 8 * kCoverWords);
 
-// Who a slot belongs to. `state` packs {generation:32, state:8, unused:2, pid:22}; one compare-and-swap moves it.
+// Who a slot belongs to. `state` packs {generation:32, state:8, unused:2, pid:22}; one compare-and-swap moves it. In a
+// free slot all other words are zero, so a word that is not zero was written by the slot's present holder.
 struct alignas(64) SlotIdentity {
   Shared<std::uint64_t> state;
   Shared<std::uint64_t> start_time;  // field 22 of /proc/<pid>/stat
@@ -129,7 +133,10 @@ struct alignas(64) SlotIdentity {
   Shared<std::uint64_t> nonce;       // of this load of the library
   Shared<std::uint32_t> host_pid;    // 0 = not known
   Shared<std::uint32_t> flags;       // bit 0: checkpointed, bit 1: suspended
-  Shared<std::uint64_t> reserved[3];
+  // Whoever is taking the slot back (state Reaping, whose pid is the reaper's).
+  Shared<std::uint64_t> reaper_start;   // {generation:16, start time:48}; counts if the generation is the state's
+  Shared<std::uint64_t> reaper_pid_ns;  // written before reaper_start
+  Shared<std::uint64_t> reaper_nonce;   // likewise
 };
 static_assert(sizeof(SlotIdentity) == 64);
 

@@ -2,7 +2,8 @@
 // pages before they are touched.
 //
 // Constant-initialised and never destroyed by the shim; used from any thread once `open` has returned true. The file
-// is opened O_NOFOLLOW|O_CLOEXEC and its descriptor closed after mapping except for one kept for page reservation.
+// is opened O_NOFOLLOW|O_CLOEXEC; the descriptor is kept for page reservation, and because programs close descriptors
+// that they do not know, it is compared with the file before each use.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,8 @@ class Mapping {
  public:
   // Opens `path`, creating and filling it when absent or empty (creation is serialised by an OFD lock on the file and
   // published by the magic words, so a creator killed half way is finished by the next). False with *error filled when
-  // it cannot be: not a regular file, a link, too short, foreign version, other devices, disk full.
+  // it cannot be: not a regular file, a link, too short, foreign version, other devices, disk full. Waits at most 5 s
+  // for another creator. Not for two threads at once.
   bool open(const char* path, const RegionSeed& seed, PageError* error);
   // A region of this process alone (no path, or nothing to enforce).
   bool open_private(const RegionSeed& seed, PageError* error);
@@ -33,14 +35,27 @@ class Mapping {
   explicit operator bool() const { return hami_ != nullptr; }
   HamiRegion& hami() const { return *hami_; }
   Extension& ext() const { return *ext_; }
-  // Makes sure that the pages of slot `index` exist on disk. Errors: disk full (false).
+  // Makes sure that the pages of slot `index` (its identity is reserved by the block of 64) or of `device` exist on
+  // disk, so that touching them cannot raise SIGBUS. Errors: disk full (false).
   bool reserve_slot(unsigned index) const;
+  bool reserve_identities(unsigned block) const;
   bool reserve_device(unsigned device) const;
 
+  // The nonce of the last claim: tells this load of the library from the program's image before an exec.
+  std::uint64_t load_nonce() const { return load_nonce_; }
+  void set_load_nonce(std::uint64_t nonce) { load_nonce_ = nonce; }
+
  private:
+  bool adopt(int fd, const char* path, const RegionSeed& seed, PageError* error);
+  bool is_ours(int fd) const;
+  bool reserve(std::size_t offset, std::size_t bytes) const;
+
   HamiRegion* hami_ = nullptr;
   Extension* ext_ = nullptr;
   int fd_ = -1;
+  bool file_ = false;  // false: anonymous memory, nothing to reserve
+  std::uint64_t device_ = 0, inode_ = 0;
+  std::uint64_t load_nonce_ = 0;
 };
 
 }  // namespace kiboko::region

@@ -5,11 +5,15 @@
 // die at any instruction: whoever needs the slot's room (a claim, a refusal, a reap request) takes it back through
 // the states below, and a reaper that dies in between is itself taken over.
 //
-//   free(g) --CAS by claimer--> claiming(g+1, pid) --> live --CAS by reaper--> reaping(g, reaper pid) --> free
-//                                                      live --owner's release--> free
+//   free(g) --claimer--> claiming(g+1, pid) --> live(g+1, pid) --reaper, or owner's release--> reaping(g+2, reaper)
+//   reaping(g, reaper) --> free(g)               reaping(g, dead reaper) --another reaper--> reaping(g+1, reaper)
+//
+// Only in `reaping` are charges wiped, and a holder is replaced only when it is surely dead: a late write of one who
+// was merely slow would wipe or rename the next owner.
 #pragma once
 
 #include "region/mapping.h"
+#include "region/step.h"
 
 namespace kiboko::region {
 
@@ -44,7 +48,10 @@ bool claim_slot(Mapping& region, const ProcessIdentity& self, std::uint64_t nonc
 void release_slot(Mapping& region, const Slot& slot);
 
 // Takes back every slot whose process is dead (Unknown counts as alive). Returns how many. Needs no lock; several
-// processes may do it at once.
+// processes may do it at once. Costs a kill(pid, 0) and a read of /proc/<pid>/stat for each live slot.
 unsigned reap_dead_slots(Mapping& region);
+
+// Whether the process that `slot` named when it held `generation` is surely gone.
+bool holder_is_dead(const Mapping& region, unsigned index, std::uint16_t generation_low);
 
 }  // namespace kiboko::region

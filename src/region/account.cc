@@ -1,0 +1,182 @@
+// account.h. The adds and loads that I1 rests on are sequentially consistent; the v1.2 mirror is for display only.
+//
+// A charge far from the limit is added at once and looked at after. If others came in between and the sum is over, it
+// is withdrawn and goes the way of those near the limit; so another one may see, for an instant, a charge that will
+// not stay. Nobody is refused for that without having looked again for a while.
+#include "region/account.h"
+
+#include "region/memory_lock.h"
+#include "region/os.h"
+
+namespace kiboko::region {
+namespace {
+
+constexpr std::uint64_t kMiB = 1ull << 20;
+constexpr std::uint64_t kLeastSlack = 64 * kMiB;
+constexpr std::uint64_t kSmallStep = 512, kLargeStep = 2 * kMiB;
+constexpr std::uint64_t kMostBytes = 1ull << 56;  // no device has more, and sums of such cannot wrap unseen
+constexpr int kLockedLooks = 32;                  // a few µs
+constexpr std::uint64_t kTransientWaitNs = 200'000;
+constexpr std::uint64_t kSpinNs = 20'000;  // then let others run: they may be what we wait for
+
+std::uint64_t saturating_add(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+// Takes at most what is there; returns how much that was.
+std::uint64_t take_off(Shared<std::uint64_t>& word, std::uint64_t bytes) {
+  std::uint64_t now = word.load(std::memory_order_relaxed);
+  std::uint64_t taken;
+  do taken = bytes < now ? bytes : now;
+  while (!word.compare_exchange_weak(now, now - taken));
+  return taken;
+}
+
+std::uint64_t sum_over_live(const Extension& ext, unsigned device) {
+  const std::uint64_t blocks = ext.header.slot_blocks.load();
+  const unsigned end = blocks < kMaxSlots / 64 ? static_cast<unsigned>(blocks) : kMaxSlots / 64;
+  std::uint64_t sum = 0;
+  for (unsigned block = 0; block < end; ++block) {
+    // Slots come in lines of 8; the free ones of a line hold zero, so lines are summed whole.
+    for (std::uint64_t live = ext.header.live[block].load(); live != 0;) {
+      const unsigned group = static_cast<unsigned>(__builtin_ctzll(live)) / 8;
+      for (const Shared<std::uint64_t>& charged : ext.charges[block * 8 + group].charged[device])
+        sum = saturating_add(sum, charged.load());
+      live &= ~(0xffull << (group * 8));
+    }
+  }
+  return sum;
+}
+
+std::uint64_t counted(const Extension& ext, unsigned device, const AccountView& view) {
+  const std::uint64_t correction = view.correction > 0 ? static_cast<std::uint64_t>(view.correction) : 0;
+  return saturating_add(sum_over_live(ext, device), correction);
+}
+
+bool fits(std::uint64_t counted_bytes, std::uint64_t more, std::uint64_t limit) {
+  return saturating_add(counted_bytes, more) <= limit;
+}
+
+Shared<std::uint64_t>& column(HamiUsage& used, ChargeKind kind) {
+  switch (kind) {
+    case ChargeKind::Context:
+      return used.context;
+    case ChargeKind::Module:
+      return used.module;
+    case ChargeKind::Data:
+      break;
+  }
+  return used.data;
+}
+
+}  // namespace
+
+Shared<std::uint64_t>& Account::word(unsigned device) const {
+  return region_->ext().charges[slot_.index / 8].charged[device][slot_.index % 8];
+}
+
+bool Account::charge(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view) {
+  if (device >= kMaxDevices) return false;
+  const Extension& ext = region_->ext();
+  bool kept = bytes <= kMostBytes;
+  if (kept && view.limit == 0) {
+    word(device).fetch_add(bytes);
+  } else if (kept) {
+    const std::uint64_t margin = slack(view.limit);
+    kept = false;
+    if (view.limit > margin && fits(counted(ext, device, view), bytes, view.limit - margin)) {
+      word(device).fetch_add(bytes);
+      KIBOKO_STEP("charge visible");
+      kept = fits(counted(ext, device, view), 0, view.limit);
+      if (!kept) take_off(word(device), bytes);
+    }
+    kept = kept || charge_near_limit(device, bytes, view);
+  }
+  KIBOKO_STEP("charge decided");
+  if (kept) {
+    show(device, kind, bytes, 0);
+  } else {
+    region_->ext().counters[slot_.index].device[device].oom_refusals.fetch_add(1, std::memory_order_relaxed);
+  }
+  return kept;
+}
+
+bool Account::charge_near_limit(unsigned device, std::uint64_t bytes, const AccountView& view) {
+  if (bytes > view.limit) return false;
+  if (try_charge_locked(device, bytes, view)) return true;
+  const bool again = reap_dead_slots(*region_) != 0 || wait_for_room(device, bytes, view);
+  return again && try_charge_locked(device, bytes, view);
+}
+
+bool Account::try_charge_locked(unsigned device, std::uint64_t bytes, const AccountView& view) {
+  const MemoryLock lock(*region_, device, slot_);
+  KIBOKO_STEP("memory lock taken");
+  word(device).fetch_add(bytes);
+  KIBOKO_STEP("locked charge visible");
+  for (int look = 0; look < kLockedLooks; ++look) {
+    if (fits(counted(region_->ext(), device, view), 0, view.limit)) return true;
+    os::pause_cpu();
+  }
+  take_off(word(device), bytes);
+  KIBOKO_STEP("locked charge withdrawn");
+  return false;
+}
+
+// Without the lock and without a claim of our own, so that nobody is kept waiting.
+bool Account::wait_for_room(unsigned device, std::uint64_t bytes, const AccountView& view) const {
+  const std::uint64_t begun = os::now_ns();
+  for (std::uint64_t waited = 0; waited < kTransientWaitNs; waited = os::now_ns() - begun) {
+    if (fits(counted(region_->ext(), device, view), bytes, view.limit)) return true;
+    if (waited < kSpinNs)
+      os::pause_cpu();
+    else
+      os::yield_cpu();
+  }
+  return false;
+}
+
+void Account::add(unsigned device, std::uint64_t bytes, ChargeKind kind) {
+  if (device >= kMaxDevices) return;
+  if (bytes > kMostBytes) bytes = kMostBytes;
+  word(device).fetch_add(bytes);
+  KIBOKO_STEP("added");
+  show(device, kind, bytes, 0);
+}
+
+void Account::refund(unsigned device, std::uint64_t bytes, ChargeKind kind) {
+  if (device >= kMaxDevices) return;
+  const std::uint64_t taken = take_off(word(device), bytes);
+  KIBOKO_STEP("refunded");
+  show(device, kind, 0, taken);
+}
+
+// Two threads may come here in another order than they charged. Whoever stores last has looked at the charge after its
+// store (the operation on the column is a barrier), so the last value shown is the right one.
+void Account::show(unsigned device, ChargeKind kind, std::uint64_t added, std::uint64_t taken) {
+  HamiUsage& used = region_->hami().slots[slot_.index].used[device];
+  const Shared<std::uint64_t>& charged = word(device);
+  std::uint64_t shown = charged.load(std::memory_order_relaxed);
+  used.total.store(shown, std::memory_order_relaxed);
+  if (added != 0) column(used, kind).fetch_add(added);
+  if (taken != 0) take_off(column(used, kind), taken);
+  for (std::uint64_t now = charged.load(); now != shown; now = charged.load()) {
+    used.total.store(now);
+    shown = now;
+  }
+}
+
+std::uint64_t Account::total(unsigned device) const {
+  return device < kMaxDevices ? sum_over_live(region_->ext(), device) : 0;
+}
+
+std::uint64_t Account::own(unsigned device) const { return device < kMaxDevices ? word(device).load() : 0; }
+
+std::uint64_t slack(std::uint64_t limit) { return limit / 8 > kLeastSlack ? limit / 8 : kLeastSlack; }
+
+std::uint64_t rounded(std::uint64_t bytes) {
+  const std::uint64_t step = bytes < kMiB ? kSmallStep : kLargeStep;
+  return bytes > UINT64_MAX - step + 1 ? UINT64_MAX : (bytes + step - 1) / step * step;
+}
+
+}  // namespace kiboko::region
