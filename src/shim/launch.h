@@ -1,7 +1,9 @@
 // The launch gate: holds the program's work to its compute share, and keeps account of it.
 //
-// One word says what a launch must do, so that nothing limited costs one load and one compare. The rest of the
-// machinery (leases, segments, waits) is in launch.cc and segments.cc.
+// One word says what a launch must do, so that where nothing is limited a launch costs one load and one compare. A
+// thread takes credit from the shared bucket in leases of half a millisecond of device time; while a lease lasts, a
+// launch reads no clock and writes no shared line. What the work really took is measured by events around runs of
+// launches (segments.h) and put right in the bucket afterwards.
 #pragma once
 
 #include <atomic>
@@ -10,8 +12,68 @@
 
 namespace kiboko::shim {
 
+enum class LaunchMode : int {
+  Unknown,   // CUDA has not started as far as we know
+  Pass,      // nothing is limited and nobody asks
+  Governed,  // count, measure, and hold back where the policy says so
+};
+extern std::atomic<LaunchMode> launch_mode;
+
+struct StreamState;
+
+// What a launch is charged for before it is measured: a kernel with its grid's size, or an executable graph.
+struct Unit {
+  const void* handle;
+  std::uint64_t volume;  // blocks; 0 for a graph
+};
+
+// Thread-local, initial-exec, 56 bytes.
+struct Lease {
+  std::int64_t left_ns;   // credit of the bucket not yet launched
+  std::int64_t spent_ns;  // launched on `stream_state` since the last flush
+  const void* handle;     // the unit that cost_ns belongs to
+  std::uint64_t volume;
+  StreamState* stream_state;
+  CUstream stream;
+  std::uint32_t serial;  // of the segment that our launches go to
+  std::uint32_t cost_ns;
+  std::uint32_t launches;     // since the last flush
+  std::uint32_t close_after;  // end the segment after this launch
+};
+extern thread_local Lease lease;
+
 // Called once by activate() with the phase it found, and in the child of a fork.
 void launch_configure(Phase phase);
 void launch_after_fork();
+
+// May this thread launch `unit` on `stream` now? Waits when the policy says so. False: CUDA is refused.
+bool gate(CUstream stream, const Unit& unit);
+// After the driver took the launch, when lease.close_after is set.
+void after_launch();
+
+// Adds what this thread launched since the last flush to the open segment of `stream_state`, if it is the one.
+void flush_lease(StreamState& stream_state);
+
+// Runs `call` (the driver's own launch) under the gate.
+template <class Call>
+inline CUresult governed(CUstream stream, const Unit& unit, Call call);
+
+// The handle under which a stream is known: per-thread entry points mean another stream by 0.
+inline CUstream per_thread(CUstream stream) {
+  return stream == nullptr ? reinterpret_cast<CUstream>(2) : stream;  // CU_STREAM_PER_THREAD
+}
+
+bool lease_covers(CUstream stream, const Unit& unit);
+
+template <class Call>
+inline CUresult governed(CUstream stream, const Unit& unit, Call call) {
+  if (launch_mode.load(std::memory_order_relaxed) != LaunchMode::Pass) [[unlikely]] {
+    if (!lease_covers(stream, unit) && !gate(stream, unit)) return CUDA_ERROR_OPERATING_SYSTEM;
+    const CUresult result = call();
+    if (lease.close_after != 0) after_launch();
+    return result;
+  }
+  return call();
+}
 
 }  // namespace kiboko::shim

@@ -23,14 +23,14 @@ MemoryAnswer answer(unsigned device, std::uint64_t driver_free, std::uint64_t dr
 }  // namespace
 
 SHIM_EXPORT CUresult cuInit(unsigned flags) {
-  if (!discover_driver() || real.cuInit == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  KIBOKO_DRIVER(cuInit);
   const CUresult result = real.cuInit(flags);
   if (result != CUDA_SUCCESS) return result;
   return activate() ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
 }
 
 SHIM_EXPORT CUresult cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
-  if (!discover_driver() || real.cuMemGetInfo_v2 == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  KIBOKO_DRIVER(cuMemGetInfo_v2);
   const CUresult result = real.cuMemGetInfo_v2(free, total);
   if (result != CUDA_SUCCESS || free == nullptr || total == nullptr || enter() != Gate::Account) return result;
   const int device = current_device();
@@ -42,7 +42,7 @@ SHIM_EXPORT CUresult cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
 }
 
 SHIM_EXPORT CUresult cuMemGetInfo(unsigned* free, unsigned* total) {
-  if (!discover_driver() || real.cuMemGetInfo == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  KIBOKO_DRIVER(cuMemGetInfo);
   const CUresult result = real.cuMemGetInfo(free, total);
   if (result != CUDA_SUCCESS || free == nullptr || total == nullptr || enter() != Gate::Account) return result;
   const int device = current_device();
@@ -68,11 +68,11 @@ CUresult virtual_total(CUresult result, Size* bytes, CUdevice device) {
 }  // namespace
 
 SHIM_EXPORT CUresult cuDeviceTotalMem_v2(std::size_t* bytes, CUdevice device) {
-  if (!discover_driver() || real.cuDeviceTotalMem_v2 == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  KIBOKO_DRIVER(cuDeviceTotalMem_v2);
   return virtual_total(real.cuDeviceTotalMem_v2(bytes, device), bytes, device);
 }
 
 SHIM_EXPORT CUresult cuDeviceTotalMem(unsigned* bytes, CUdevice device) {
-  if (!discover_driver() || real.cuDeviceTotalMem == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
+  KIBOKO_DRIVER(cuDeviceTotalMem);
   return virtual_total(real.cuDeviceTotalMem(bytes, device), bytes, device);
 }

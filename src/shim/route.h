@@ -18,6 +18,10 @@ HookId hook_by_symbol(const char* name);
 // What cuGetProcAddress(symbol, cuda_version, flags) should answer, the driver having answered `found`.
 void* substitute(const char* symbol, void* found, int cuda_version, unsigned long long flags);
 
+// First line of a hook: without a driver, or with one that lacks this variant, there is nothing to call.
+#define KIBOKO_DRIVER(function) \
+  if (!::kiboko::shim::discover_driver() || ::kiboko::shim::real.function == nullptr) return CUDA_ERROR_NOT_INITIALIZED
+
 // The newest CUDA version whose variants hooks.def knows in full.
 inline constexpr int kNewestKnownCuda = 13000;
 

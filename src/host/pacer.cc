@@ -1,0 +1,269 @@
+// Segments reach the timeline when they are settled, some time after their work ended; the replay therefore stays
+// behind the present by a few of the longest units (kLeastLagNs…kMostLagNs), and what arrives later than that is not
+// given back.
+#include "host/pacer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "host/pacing.h"
+#include "region/layout.h"
+
+namespace kiboko::host {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kTick = 10ms;
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kActiveForNs = 200 * kMillisecond;
+constexpr std::uint64_t kContendedForNs = 15'000 * kMillisecond;
+constexpr std::uint64_t kLeastLagNs = 60 * kMillisecond;
+constexpr std::uint64_t kMostLagNs = 200 * kMillisecond;
+constexpr unsigned kMostSlots = 64;  // of one grant that are looked at for turns
+constexpr std::uint64_t kUsageWindowNs = 200 * kMillisecond;
+
+std::uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+// A tenant's words for one device, copied.
+struct WordsCopy {
+  std::uint64_t raw[sizeof(region::DeviceWords) / 8];
+  static constexpr std::size_t index_of(std::size_t offset) { return offset / 8; }
+  std::uint64_t last_launch() const { return raw[index_of(offsetof(region::DeviceWords, last_launch_ns))]; }
+  std::uint64_t charged() const { return raw[index_of(offsetof(region::DeviceWords, charged_ns))]; }
+  std::uint64_t longest_unit() const { return raw[index_of(offsetof(region::DeviceWords, longest_unit_ns))]; }
+  std::uint64_t backlog_until() const { return raw[index_of(offsetof(region::DeviceWords, backlog_until_ns))]; }
+  std::uint32_t waiting() const {
+    return static_cast<std::uint32_t>(raw[index_of(offsetof(region::DeviceWords, waiting))]);
+  }
+  std::uint64_t bits_at(std::uint64_t word) const {
+    const std::uint64_t value = raw[index_of(offsetof(region::DeviceWords, cover)) + word % region::kCoverWords];
+    constexpr std::uint64_t kMask = (std::uint64_t{1} << region::kCoverBits) - 1;
+    const std::uint64_t epoch = word / region::kCoverWords;
+    return (value >> region::kCoverBits) == (epoch & 0xffff) ? value & kMask : 0;
+  }
+};
+
+class Tenant {
+ public:
+  Tenant(PacedGrant grant, unsigned index) : grant_(std::move(grant)), index_(index) {}
+  ~Tenant() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Tenant(const Tenant&) = delete;
+  Tenant& operator=(const Tenant&) = delete;
+
+  // False while the region does not exist yet, or is not what it should be.
+  bool read(bool timeline) {
+    if (!open()) return false;
+    const std::size_t bytes = timeline ? sizeof(region::DeviceWords) : offsetof(region::DeviceWords, cover);
+    const auto at = static_cast<off_t>(region::kExtensionOffset + offsetof(region::Extension, devices) +
+                                       index_ * sizeof(region::DeviceWords));
+    return pread(fd_, words_.raw, bytes, at) == static_cast<ssize_t>(bytes);
+  }
+
+  // Slots that were busy since the last call.
+  unsigned busy_processes() {
+    unsigned busy = 0;
+    for (unsigned slot = 0; slot < kMostSlots; ++slot) {
+      std::uint64_t value = 0;
+      const auto at =
+          static_cast<off_t>(region::kExtensionOffset + offsetof(region::Extension, counters) +
+                             slot * sizeof(region::SlotCounterBlock) + index_ * sizeof(region::SlotCounters));
+      if (pread(fd_, &value, sizeof value, at) != sizeof value) break;
+      if (slot >= slot_busy_.size()) slot_busy_.resize(slot + 1, 0);
+      if (value != slot_busy_[slot]) ++busy;
+      slot_busy_[slot] = value;
+    }
+    return std::max(busy, 1U);
+  }
+
+  GrantDemand demand(std::uint64_t now) {
+    GrantDemand demand;
+    const region::GrantLive& live = grant_.page->live;
+    const auto& settings = grant_.page->settings[live.generation.load(std::memory_order_acquire) & 1];
+    demand.core_percent = settings.devices[index_].core_percent;
+    const std::uint64_t last = words_.last_launch();
+    const bool in_flight = words_.backlog_until() > now && words_.backlog_until() < now + 60'000 * kMillisecond;
+    demand.hungry = words_.waiting() != 0 && last <= now && now - last < kActiveForNs;
+    demand.active = demand.hungry || in_flight || (last <= now && now - last < kActiveForNs);
+    if (now - usage_since_ >= kUsageWindowNs) {
+      const std::uint64_t charged = words_.charged();
+      const double used = charged >= usage_charged_ ? static_cast<double>(charged - usage_charged_) : 0;
+      used_percent_ = usage_since_ == 0 ? 0 : std::min(100.0, 100.0 * used / static_cast<double>(now - usage_since_));
+      usage_charged_ = charged;
+      usage_since_ = now;
+    }
+    demand.used_percent = used_percent_;
+    return demand;
+  }
+
+  region::GrantLiveDevice& live() const { return grant_.page->live.devices[index_]; }
+  region::GrantPage& page() const { return *grant_.page; }
+  const WordsCopy& words() const { return words_; }
+
+ private:
+  bool open() {
+    if (fd_ >= 0) return true;
+    fd_ = ::open(grant_.region_path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    struct stat status {};
+    if (fd_ >= 0 && (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != grant_.region_owner)) {
+      ::close(fd_);
+      fd_ = -1;
+    }
+    return fd_ >= 0;
+  }
+
+  PacedGrant grant_;
+  unsigned index_;
+  int fd_ = -1;
+  WordsCopy words_{};
+  std::vector<std::uint64_t> slot_busy_;
+  std::uint64_t usage_since_ = 0, usage_charged_ = 0;
+  double used_percent_ = 0;
+};
+
+// All grants of one device.
+class SharedDevice {
+ public:
+  void add(std::unique_ptr<Tenant> tenant) { tenants_.push_back(std::move(tenant)); }
+  std::size_t size() const { return tenants_.size(); }
+
+  void tick(std::uint64_t now) {
+    std::vector<GrantDemand> demands;
+    std::vector<Tenant*> present;
+    for (const auto& tenant : tenants_) {
+      if (!tenant->read(true)) continue;
+      present.push_back(tenant.get());
+      demands.push_back(tenant->demand(now));
+    }
+    const auto active = std::count_if(demands.begin(), demands.end(), [](const GrantDemand& d) { return d.active; });
+    publish(present, demands, static_cast<std::size_t>(active), now);
+    if (active > 1)
+      give_back(present, now);
+    else
+      replayed_to_ = 0;
+  }
+
+  // A grant that has the device to itself.
+  void alone() {
+    for (const auto& tenant : tenants_) {
+      tenant->live().contended_until_ns.store(0, std::memory_order_relaxed);
+      tenant->live().rate_permyriad.store(0, std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  static void publish(const std::vector<Tenant*>& present, const std::vector<GrantDemand>& demands, std::size_t active,
+                      std::uint64_t now) {
+    const std::vector<std::uint32_t> rate = rates(demands);
+    for (std::size_t i = 0; i < present.size(); ++i) {
+      region::GrantLiveDevice& live = present[i]->live();
+      const bool others = active > (demands[i].active ? 1U : 0U);
+      const bool was = live.contended_until_ns.load(std::memory_order_relaxed) > now;
+      live.rate_permyriad.store(rate[i], std::memory_order_relaxed);
+      live.contended_until_ns.store(others ? now + kContendedForNs : 0, std::memory_order_relaxed);
+      if (was != others) region::wake_waiters(present[i]->page());
+    }
+  }
+
+  void give_back(const std::vector<Tenant*>& present, std::uint64_t now) {
+    std::uint64_t lag = kLeastLagNs;
+    for (const Tenant* tenant : present) lag = std::max(lag, 3 * std::min(tenant->words().longest_unit(), kMostLagNs));
+    lag = std::min(lag, kMostLagNs);
+    const std::uint64_t to = (now - lag) / region::kCoverWordNs;
+    const std::uint64_t from = std::max(replayed_to_, to > 40 ? to - 40 : 0);
+    if (replayed_to_ == 0 || from >= to) {
+      replayed_to_ = replayed_to_ == 0 ? to : replayed_to_;
+      return;
+    }
+    std::vector<Timeline> timelines;
+    for (Tenant* tenant : present) {
+      Timeline timeline;
+      for (std::uint64_t word = from; word < to; ++word) timeline.words.push_back(tenant->words().bits_at(word));
+      timeline.processes = tenant->busy_processes();
+      timelines.push_back(std::move(timeline));
+    }
+    const std::vector<std::uint64_t> others = attribute(timelines, turns_);
+    for (std::size_t i = 0; i < present.size(); ++i)
+      if (others[i] != 0) present[i]->live().give_back_ns.fetch_add(others[i], std::memory_order_relaxed);
+    replayed_to_ = to;
+  }
+
+  std::vector<std::unique_ptr<Tenant>> tenants_;
+  std::uint64_t replayed_to_ = 0;  // word number
+  TurnState turns_;
+};
+
+}  // namespace
+
+class Pacer::Impl {
+ public:
+  Impl() : thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+  void grants_changed(std::vector<PacedGrant> grants) {
+    {
+      const std::lock_guard lock(mutex_);
+      pending_ = std::move(grants);
+      changed_ = true;
+    }
+    wake_.notify_one();
+  }
+
+ private:
+  void run(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      bool rebuild = false;
+      std::vector<PacedGrant> grants;
+      {
+        std::unique_lock lock(mutex_);
+        const bool shared = std::any_of(devices_.begin(), devices_.end(), [](auto& d) { return d.second.size() > 1; });
+        if (shared)
+          wake_.wait_for(lock, stop, kTick, [&] { return changed_; });
+        else
+          wake_.wait(lock, stop, [&] { return changed_; });
+        rebuild = std::exchange(changed_, false);
+        if (rebuild) grants = std::move(pending_);
+      }
+      if (rebuild) build(grants);
+      const std::uint64_t now = now_ns();
+      for (auto& [uuid, device] : devices_)
+        if (device.size() > 1) device.tick(now);
+    }
+  }
+
+  void build(const std::vector<PacedGrant>& grants) {
+    devices_.clear();
+    for (const PacedGrant& grant : grants)
+      for (const PacedDevice& device : grant.devices)
+        devices_[device.uuid].add(std::make_unique<Tenant>(grant, device.index_in_grant));
+    for (auto& [uuid, device] : devices_)
+      if (device.size() == 1) device.alone();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::vector<PacedGrant> pending_;
+  bool changed_ = false;
+  std::map<std::string, SharedDevice> devices_;  // the thread's own
+  std::jthread thread_;
+};
+
+Pacer::Pacer() : impl_(std::make_unique<Impl>()) {}
+Pacer::~Pacer() = default;
+void Pacer::grants_changed(std::vector<PacedGrant> grants) { impl_->grants_changed(std::move(grants)); }
+
+}  // namespace kiboko::host

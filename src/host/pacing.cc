@@ -1,0 +1,88 @@
+// The replay follows what a time-slicing device does: the holder keeps the device for its slice (one per process) while
+// it has work, then the next busy grant in the round gets it; without work the device passes on at once. A grant's
+// first event after idleness is stamped when it gets the device, so a grant whose timeline begins to be busy holds it
+// from there.
+#include "host/pacing.h"
+
+#include <algorithm>
+
+#include "region/layout.h"
+
+namespace kiboko::host {
+namespace {
+
+constexpr double kBudget = 10400;  // a little over the whole device: nobody idles it while another is being refilled
+
+int next_in_round(std::uint64_t busy, int from, int count) {
+  for (int step = 1; step <= count; ++step) {
+    const int candidate = (from + step + count) % count;
+    if ((busy >> candidate & 1) != 0) return candidate;
+  }
+  return -1;
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
+  std::vector<std::uint32_t> result(grants.size(), 0);
+  std::vector<std::size_t> open;  // without a limit of their own, not yet decided
+  double left = kBudget;
+  for (std::size_t i = 0; i < grants.size(); ++i) {
+    const GrantDemand& grant = grants[i];
+    if (!grant.active) continue;
+    if (grant.core_percent == 0) {
+      open.push_back(i);
+    } else {
+      const double asked = grant.core_percent * 100.0;
+      left -= grant.hungry ? asked : std::min(asked, grant.used_percent * 100.0 + 500);
+    }
+  }
+  const auto wants = [&](std::size_t i) { return grants[i].used_percent * 120.0 + 500; };
+  // Smallest demands first: each gets what it uses if that is less than an equal part of what is left.
+  std::sort(open.begin(), open.end(), [&](std::size_t a, std::size_t b) {
+    return (grants[a].hungry ? 1e9 : wants(a)) < (grants[b].hungry ? 1e9 : wants(b));
+  });
+  for (std::size_t k = 0; k < open.size(); ++k) {
+    const double part = std::max(left, 0.0) / static_cast<double>(open.size() - k);
+    const double mine = grants[open[k]].hungry ? part : std::min(part, wants(open[k]));
+    left -= mine;
+    // A grant that is content may still grow to an equal part at once; the others give way in the next round.
+    const double rate = std::clamp(std::max(mine, part), static_cast<double>(kLeastPermyriad), 10000.0);
+    result[open[k]] = static_cast<std::uint32_t>(rate);
+  }
+  return result;
+}
+
+std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnState& state) {
+  const int count = static_cast<int>(std::min<std::size_t>(timelines.size(), 64));
+  std::vector<std::uint64_t> others(timelines.size(), 0);
+  const std::size_t words = count == 0 ? 0 : timelines[0].words.size();
+  for (std::size_t word = 0; word < words; ++word) {
+    for (unsigned bit = 0; bit < region::kCoverBits; ++bit) {
+      std::uint64_t busy = 0;
+      for (int i = 0; i < count; ++i) busy |= (timelines[static_cast<std::size_t>(i)].words[word] >> bit & 1) << i;
+      const std::uint64_t began = busy & ~state.was_busy;
+      state.was_busy = busy;
+      if (busy == 0) {
+        state.holder = -1;
+        continue;
+      }
+      const bool holder_busy = state.holder >= 0 && (busy >> state.holder & 1) != 0;
+      int holder = state.holder;
+      if (began != 0 && (!holder_busy || state.left_ns < kSliceNs))
+        holder = __builtin_ctzll(began);
+      else if (!holder_busy || state.left_ns < region::kCoverBitNs)
+        holder = next_in_round(busy, std::max(state.holder, 0), count);
+      if (holder != state.holder || state.left_ns < region::kCoverBitNs) {
+        state.holder = holder;
+        state.left_ns = kSliceNs * std::max(1U, timelines[static_cast<std::size_t>(holder)].processes);
+      }
+      state.left_ns -= std::min(state.left_ns, region::kCoverBitNs);
+      for (int i = 0; i < count; ++i)
+        if ((busy >> i & 1) != 0 && i != holder) others[static_cast<std::size_t>(i)] += region::kCoverBitNs;
+    }
+  }
+  return others;
+}
+
+}  // namespace kiboko::host

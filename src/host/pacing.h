@@ -1,0 +1,47 @@
+// Who may use how much of a device that several grants want: the pure part, no clock and no I/O of its own.
+//
+// Two questions, asked every few milliseconds for each device with more than one grant:
+//   rates()      what each grant may take now, by max-min fairness over those without a limit of their own
+//   attribute()  who really held the device when two grants were busy at the same moment. Each grant measures its work
+//                from start to end by the driver's events, and a time-slicing device stretches both; replaying the
+//                turns over the grants' own timelines tells how much of it was the other's, to be given back
+// docs/decisions/0003-sharing-between-tenants.md has the measurements behind this choice.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace kiboko::host {
+
+inline constexpr std::uint64_t kSliceNs = 2'000'000;  // turn of a process on a time-sliced device, about
+
+struct GrantDemand {
+  std::uint32_t core_percent = 0;  // asked; 0 = no limit of its own
+  bool active = false;             // launched or waiting lately, or work is in flight
+  bool hungry = false;             // would use more than it gets
+  double used_percent = 0;         // of the device, lately
+};
+
+// Rate of each grant in 1/10000 of the device; 0 = its own percentage counts. Grants without a limit share what the
+// limited ones leave; those that use less leave the rest to the others. Never below kLeastPermyriad.
+inline constexpr std::uint32_t kLeastPermyriad = 200;
+std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants);
+
+// One grant's timeline over a stretch of time: bit i of word w covers kCoverBitNs (region/layout.h).
+struct Timeline {
+  std::vector<std::uint64_t> words;  // 48 bits each, all timelines of one call are equally long
+  unsigned processes = 1;            // of the grant that were busy in the stretch; each has its own turns
+};
+
+// State that lasts from one stretch to the next: whose turn it was and how much of it is left.
+struct TurnState {
+  int holder = -1;
+  std::uint64_t left_ns = 0;
+  std::uint64_t was_busy = 0;  // bit per grant: busy in the last bit of the stretch before
+};
+
+// How many nanoseconds of each grant's covered time others held the device.
+std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnState& state);
+
+}  // namespace kiboko::host

@@ -1,0 +1,205 @@
+// The policy words are read once per lease, so a changed limit, a new neighbour or a block is in force after at most
+// half a millisecond of device time plus what is in flight.
+#include "shim/governor.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shim/launch.h"
+
+namespace kiboko::shim {
+namespace {
+
+constexpr std::int64_t kMillisecond = 1'000'000;
+constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kDepthNs = 5 * kMillisecond;         // of device time: what idleness may save up
+constexpr std::int64_t kInFlightNs = 20 * kMillisecond;     // of device time, so that a grant can hand back soon
+constexpr std::int64_t kAgentSilentNs = 5 * kSecond;        // then its word that nobody else is there counts no more
+constexpr std::int64_t kNap = 2 * kMillisecond;             // longest single sleep: others' corrections move the bucket
+constexpr std::int64_t kDeviceWaitNs = 100 * kMillisecond;  // work may depend on work not launched yet: never for ever
+constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
+
+struct Rule {
+  bool limited;
+  region::Rate rate;
+};
+
+std::uint32_t percent_of(unsigned device) {
+  const std::uint32_t own = state.limits[device].core_percent.load(std::memory_order_relaxed);
+  const std::uint64_t mirror = state.region.hami().sm_limit[device].load(std::memory_order_relaxed);
+  const std::uint32_t asked = own == 0 ? 100 : own;
+  return mirror >= 1 && mirror < asked ? static_cast<std::uint32_t>(mirror) : asked;
+}
+
+// Is anybody else there? Where nobody tells us (no agent, or a silent one), the limit counts.
+bool contended(unsigned device, std::int64_t now) {
+  if (state.page == nullptr) return state.region.hami().utilization_switch.load(std::memory_order_relaxed) == 1;
+  const region::GrantLive& live = state.page->live;
+  const auto heartbeat = static_cast<std::int64_t>(live.heartbeat_ns.load(std::memory_order_relaxed));
+  if (now - heartbeat > kAgentSilentNs) return true;
+  return static_cast<std::int64_t>(live.devices[device].contended_until_ns.load(std::memory_order_relaxed)) > now;
+}
+
+Rule rule_for(unsigned device, std::int64_t now) {
+  const region::CorePolicy policy = state.policy.load(std::memory_order_relaxed);
+  std::uint32_t permyriad = percent_of(device) * 100;
+  if (policy == region::CorePolicy::Disable) return {false, {10000}};
+  if (policy == region::CorePolicy::Default && !contended(device, now)) return {false, {10000}};
+  if (policy == region::CorePolicy::Default && state.page != nullptr) {
+    const region::GrantLive& live = state.page->live;
+    const std::uint32_t effective = live.devices[device].rate_permyriad.load(std::memory_order_relaxed);
+    const bool fresh =
+        now - static_cast<std::int64_t>(live.heartbeat_ns.load(std::memory_order_relaxed)) <= kAgentSilentNs;
+    if (effective != 0 && fresh) permyriad = effective;
+  }
+  if (permyriad >= 10000) return {false, {10000}};
+  return {true, {permyriad}};
+}
+
+region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
+
+// The agent saw that part of the time we were charged for was used by others.
+void apply_give_back(unsigned device, const Rule& rule, std::int64_t now) {
+  if (state.page == nullptr) return;
+  region::DeviceWords& words = words_of(device);
+  const std::uint64_t given = state.page->live.devices[device].give_back_ns.load(std::memory_order_relaxed);
+  std::uint64_t applied = words.applied_give_back_ns.load(std::memory_order_relaxed);
+  if (given == applied ||
+      !words.applied_give_back_ns.compare_exchange_strong(applied, given, std::memory_order_relaxed))
+    return;
+  const std::uint64_t delta = given - applied;
+  if (given > applied && delta < static_cast<std::uint64_t>(kSecond))
+    region::correct_time(words, rule.rate, now, -static_cast<std::int64_t>(delta), kDepthNs);
+}
+
+// Publishes that we are at work. For HAMi's monitor: the recent-kernel word and the time of the last kernel.
+void publish(const ContextState& context, std::int64_t now) {
+  region::DeviceWords& words = words_of(device_of(context));
+  words.last_launch_ns.store(static_cast<std::uint64_t>(now), std::memory_order_relaxed);
+  words.backlog_until_ns.store(static_cast<std::uint64_t>(now + in_flight(context).expected_ns),
+                               std::memory_order_relaxed);
+  static std::atomic<std::int64_t> last_second{0};
+  const std::int64_t second = now / kSecond;
+  std::int64_t seen = last_second.load(std::memory_order_relaxed);
+  if (seen == second || !last_second.compare_exchange_strong(seen, second, std::memory_order_relaxed)) return;
+  region::HamiRegion& hami = state.region.hami();
+  if (hami.recent_kernel.load(std::memory_order_relaxed) >= 0) hami.recent_kernel.store(2, std::memory_order_relaxed);
+  timespec wall;
+  clock_gettime(CLOCK_REALTIME_COARSE, &wall);
+  hami.last_kernel_time.store(wall.tv_sec, std::memory_order_relaxed);
+}
+
+// HAMi's monitor blocks by a negative recent-kernel word and may die without unblocking: after a minute the grant gets
+// 50 ms every 5 s. Our agent's block ends by itself.
+bool blocked(unsigned device, std::int64_t now, std::int64_t since) {
+  if (state.page != nullptr) {
+    const region::GrantLiveDevice& live = state.page->live.devices[device];
+    const auto until = static_cast<std::int64_t>(live.blocked_until_ns.load(std::memory_order_relaxed));
+    return live.blocked.load(std::memory_order_relaxed) != 0 && now < until && until < now + 2 * kBlockTtlNs;
+  }
+  if (state.region.hami().recent_kernel.load(std::memory_order_relaxed) >= 0) return false;
+  return now - since < 60 * kSecond || (now / kMillisecond) % 5000 >= 50;
+}
+
+void sleep_until(std::int64_t when) {
+  const timespec at{static_cast<time_t>(when / kSecond), static_cast<long>(when % kSecond)};
+  if (state.page == nullptr) {
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
+    return;
+  }
+  const auto* word = &state.page->live.wake;
+  syscall(SYS_futex, word, FUTEX_WAIT_BITSET, word->load(std::memory_order_acquire), &at, nullptr,
+          FUTEX_BITSET_MATCH_ANY);
+}
+
+// A wait, as the counters and the agent see it.
+class Waiting {
+ public:
+  explicit Waiting(unsigned device) : device_(device), since_(monotonic_ns()) {}
+  ~Waiting() {
+    if (!announced_) return;
+    words_of(device_).waiting.fetch_sub(1, std::memory_order_relaxed);
+    state.region.ext().counters[state.slot.index].device[device_].throttled_ns.fetch_add(
+        static_cast<std::uint64_t>(monotonic_ns() - since_), std::memory_order_relaxed);
+  }
+  void announce() {
+    if (!announced_) words_of(device_).waiting.fetch_add(1, std::memory_order_relaxed);
+    announced_ = true;
+  }
+  std::int64_t since() const { return since_; }
+
+ private:
+  unsigned device_;
+  bool announced_ = false;
+  std::int64_t since_;
+};
+
+}  // namespace
+
+std::int64_t monotonic_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * kSecond + now.tv_nsec;
+}
+
+void correct_charge(unsigned device, std::int64_t now, std::int64_t delta_ns) {
+  region::correct_time(words_of(device), rule_for(device, now).rate, now, delta_ns, kDepthNs);
+}
+
+void note_unit(unsigned device, std::int64_t length_ns) {
+  std::atomic<std::uint64_t>& longest = words_of(device).longest_unit_ns;
+  const std::uint64_t old = longest.load(std::memory_order_relaxed);
+  const auto length = static_cast<std::uint64_t>(length_ns);
+  const std::uint64_t next = length > old ? length : old - old / 64;
+  if (next != old) longest.store(next, std::memory_order_relaxed);
+}
+
+std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
+  const unsigned device = device_of(context);
+  region::DeviceWords& words = words_of(device);
+  Waiting waiting(device);
+  std::int64_t device_patience = monotonic_ns() + kDeviceWaitNs;
+  InFlight before = in_flight(context);
+  for (;;) {
+    refresh_limits();
+    const std::int64_t now = monotonic_ns();
+    const Rule rule = rule_for(device, now);
+    apply_give_back(device, rule, now);
+    publish(context, now);
+    std::int64_t wake = 0;
+    const InFlight flight = in_flight(context);
+    if (flight.segments < before.segments) device_patience = now + kDeviceWaitNs;
+    before = flight;
+    if (blocked(device, now, waiting.since())) {
+      wake = now + kNap;
+    } else if (rule.limited) {
+      const std::int64_t ready = region::ready_at(words, rule.rate, now, kDepthNs);
+      if (ready > now) wake = ready;
+    }
+    if (wake == 0 && flight.segments > 1 && flight.expected_ns > kInFlightNs && now < device_patience)
+      wake = now + kMillisecond;
+    if (wake == 0) {
+      region::charge_time(words, rule.rate, now, lease_ns, kDepthNs);
+      return now;
+    }
+    waiting.announce();
+    sleep_until(wake < now + kNap ? wake : now + kNap);
+    settle(context);
+  }
+}
+
+void wait_for_measure(ContextState& context, const Cost& cost) {
+  const std::int64_t give_up = monotonic_ns() + kDeviceWaitNs / 2;
+  std::int64_t nap = 20'000;
+  while (cost.unsettled.load(std::memory_order_relaxed) >= 2 && !known(cost)) {
+    const std::int64_t now = monotonic_ns();
+    if (now > give_up) return;
+    sleep_until(now + nap);
+    if (nap < kMillisecond) nap *= 2;
+    settle(context);
+  }
+}
+
+}  // namespace kiboko::shim

@@ -1,0 +1,26 @@
+// Decides whether work may start now, and keeps the bucket true: policy, rate, waits, priority.
+//
+// Any thread. Waits are bounded, poll nothing faster than a millisecond, and end early when the agent moves the page's
+// wake word.
+#pragma once
+
+#include <cstdint>
+
+#include "region/bucket.h"
+#include "shim/segments.h"
+
+namespace kiboko::shim {
+
+// Puts right what the bucket was charged: measured minus expected.
+void correct_charge(unsigned device, std::int64_t now_ns, std::int64_t delta_ns);
+// The longest kernel or graph lately, for the agent.
+void note_unit(unsigned device, std::int64_t length_ns);
+
+// Waits until `cost_ns` of device time may be launched, charges `lease_ns` (at least the cost) and says when it was.
+std::int64_t take_lease(ContextState& context, std::int64_t lease_ns);
+// Waits, for a bounded time, until the device has caught up so far that one more unit of unknown length may follow.
+void wait_for_measure(ContextState& context, const Cost& cost);
+
+std::int64_t monotonic_ns();
+
+}  // namespace kiboko::shim

@@ -1,0 +1,216 @@
+// Kernel launches. The fast path is lease_covers(): the same unit on the same stream as last time, with credit left.
+#include "shim/launch.h"
+
+#include "shim/governor.h"
+#include "shim/graph.h"
+#include "shim/route.h"
+#include "shim/segments.h"
+
+namespace kiboko::shim {
+
+std::atomic<LaunchMode> launch_mode{LaunchMode::Unknown};
+thread_local Lease lease __attribute__((tls_model("initial-exec"))) = {};
+
+namespace {
+
+constexpr std::int64_t kLeaseNs = 500'000;      // of device time
+constexpr std::int64_t kSegmentNs = 1'000'000;  // expected work after which a segment is closed
+constexpr std::uint32_t kSegmentLaunches = 256;
+
+}  // namespace
+
+void launch_configure(Phase phase) {
+  launch_mode.store(phase == Phase::Free ? LaunchMode::Pass : LaunchMode::Governed, std::memory_order_release);
+}
+
+void launch_after_fork() {
+  launch_mode.store(LaunchMode::Pass, std::memory_order_relaxed);
+  forget_everything();
+}
+
+bool lease_covers(CUstream stream, const Unit& unit) {
+  Lease& l = lease;
+  if (l.stream_state == nullptr || l.handle != unit.handle || l.volume != unit.volume || l.stream != stream ||
+      l.left_ns < l.cost_ns)
+    return false;
+  if (l.stream_state->serial.load(std::memory_order_relaxed) != l.serial || l.launches >= kSegmentLaunches ||
+      l.spent_ns > kSegmentNs || !state.single_device.load(std::memory_order_relaxed))
+    return false;
+  l.left_ns -= l.cost_ns;
+  l.spent_ns += l.cost_ns;
+  ++l.launches;
+  return true;
+}
+
+void flush_lease(StreamState& stream_state) {
+  Lease& l = lease;
+  if (l.stream_state != &stream_state || l.launches == 0) return;
+  stream_state.expected_ns.fetch_add(l.spent_ns, std::memory_order_relaxed);
+  stream_state.launches.fetch_add(l.launches, std::memory_order_relaxed);
+  l.spent_ns = 0;
+  l.launches = 0;
+}
+
+namespace {
+
+// Notes in the open segment that it now holds work of this kind.
+void note_kind(StreamState& stream_state, Cost& cost) {
+  Cost* other = nullptr;
+  if (!stream_state.cost.compare_exchange_strong(other, &cost, std::memory_order_relaxed) && other != &cost)
+    stream_state.mixed.store(true, std::memory_order_relaxed);
+}
+
+bool full(const StreamState& stream_state) {
+  return stream_state.expected_ns.load(std::memory_order_relaxed) >= kSegmentNs ||
+         stream_state.launches.load(std::memory_order_relaxed) >= kSegmentLaunches;
+}
+
+bool use_up(std::atomic<std::uint32_t>& count) {
+  std::uint32_t left = count.load(std::memory_order_relaxed);
+  return left != 0 && count.compare_exchange_strong(left, left - 1, std::memory_order_relaxed);
+}
+
+void launch_on(ContextState& context, StreamState& stream_state, CUstream stream, const Unit& unit) {
+  Lease& l = lease;
+  if (l.stream_state != nullptr) flush_lease(*l.stream_state);
+  if (full(stream_state)) close_segment(stream_state, stream);
+  settle(context);
+  Cost& cost = cost_of(unit);
+  if (!known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 2) {
+    close_segment(stream_state, stream);
+    wait_for_measure(context, cost);
+  }
+  const std::uint32_t expected = expected_ns(cost);
+  if (l.left_ns < expected) {
+    const std::int64_t amount = expected > kLeaseNs ? expected : kLeaseNs;
+    take_lease(context, amount);
+    l.left_ns += amount;
+  }
+  if (!open_segment(context, stream_state, stream, 0)) return;
+  note_kind(stream_state, cost);
+  l.left_ns -= expected;
+  l.spent_ns = expected;
+  l.launches = 1;
+  l.handle = unit.handle;
+  l.volume = unit.volume;
+  l.stream = stream;
+  l.stream_state = &stream_state;
+  l.serial = stream_state.serial.load(std::memory_order_acquire);
+  l.cost_ns = expected;
+  if (!known(cost)) cost.unsettled.fetch_add(1, std::memory_order_relaxed);
+  const bool alone = !known(cost) || expected >= kSegmentNs || use_up(stream_state.tight);
+  if (alone) l.close_after = 1;
+}
+
+}  // namespace
+
+bool gate(CUstream stream, const Unit& unit) {
+  if (launch_mode.load(std::memory_order_acquire) == LaunchMode::Unknown || !active()) {
+    const Gate verdict = enter();
+    if (verdict != Gate::Account) return verdict == Gate::Pass;
+  }
+  if (capturing(stream)) return true;  // recorded, not run: the graph's launches are charged
+  const RelaxedCapture relaxed;
+  ContextState* context = current_context();
+  if (context == nullptr) return true;  // the driver refuses the launch itself
+  StreamState* const on = stream_state(*context, stream);
+  if (on != nullptr) launch_on(*context, *on, stream, unit);
+  return true;
+}
+
+void after_launch() {
+  lease.close_after = 0;
+  if (lease.stream_state == nullptr) return;
+  const RelaxedCapture relaxed;
+  close_segment(*lease.stream_state, lease.stream);
+}
+
+}  // namespace kiboko::shim
+
+using namespace kiboko::shim;
+
+namespace {
+
+std::uint64_t volume(unsigned x, unsigned y, unsigned z) { return std::uint64_t{x} * y * z; }
+
+}  // namespace
+
+SHIM_EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                    unsigned by, unsigned bz, unsigned shared, CUstream stream, void** parameters,
+                                    void** extra) {
+  KIBOKO_DRIVER(cuLaunchKernel);
+  return governed(stream, {function, volume(gx, gy, gz)}, [&] {
+    return real.cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra);
+  });
+}
+
+SHIM_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                         unsigned by, unsigned bz, unsigned shared, CUstream stream, void** parameters,
+                                         void** extra) {
+  KIBOKO_DRIVER(cuLaunchKernel_ptsz);
+  return governed(per_thread(stream), {function, volume(gx, gy, gz)}, [&] {
+    return real.cuLaunchKernel_ptsz(function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra);
+  });
+}
+
+SHIM_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters,
+                                      void** extra) {
+  KIBOKO_DRIVER(cuLaunchKernelEx);
+  if (config == nullptr) return real.cuLaunchKernelEx(config, function, parameters, extra);
+  return governed(config->stream, {function, volume(config->grid_x, config->grid_y, config->grid_z)},
+                  [&] { return real.cuLaunchKernelEx(config, function, parameters, extra); });
+}
+
+SHIM_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunction function, void** parameters,
+                                           void** extra) {
+  KIBOKO_DRIVER(cuLaunchKernelEx_ptsz);
+  if (config == nullptr) return real.cuLaunchKernelEx_ptsz(config, function, parameters, extra);
+  return governed(per_thread(config->stream), {function, volume(config->grid_x, config->grid_y, config->grid_z)},
+                  [&] { return real.cuLaunchKernelEx_ptsz(config, function, parameters, extra); });
+}
+
+SHIM_EXPORT CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                               unsigned by, unsigned bz, unsigned shared, CUstream stream,
+                                               void** parameters) {
+  KIBOKO_DRIVER(cuLaunchCooperativeKernel);
+  return governed(stream, {function, volume(gx, gy, gz)}, [&] {
+    return real.cuLaunchCooperativeKernel(function, gx, gy, gz, bx, by, bz, shared, stream, parameters);
+  });
+}
+
+SHIM_EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction function, unsigned gx, unsigned gy, unsigned gz,
+                                                    unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                                                    CUstream stream, void** parameters) {
+  KIBOKO_DRIVER(cuLaunchCooperativeKernel_ptsz);
+  return governed(per_thread(stream), {function, volume(gx, gy, gz)}, [&] {
+    return real.cuLaunchCooperativeKernel_ptsz(function, gx, gy, gz, bx, by, bz, shared, stream, parameters);
+  });
+}
+
+// One launch per device, each on a stream of its own context: the calling thread's context says nothing about them, so
+// the bucket of the current device is charged with the first.
+SHIM_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* launches, unsigned count,
+                                                          unsigned flags) {
+  KIBOKO_DRIVER(cuLaunchCooperativeKernelMultiDevice);
+  if (launches == nullptr || count == 0) return real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags);
+  const CUDA_LAUNCH_PARAMS& first = launches[0];
+  return governed(first.stream, {first.function, volume(first.grid_x, first.grid_y, first.grid_z)},
+                  [&] { return real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags); });
+}
+
+SHIM_EXPORT CUresult cuLaunch(CUfunction function) {
+  KIBOKO_DRIVER(cuLaunch);
+  return governed(nullptr, {function, 1}, [&] { return real.cuLaunch(function); });
+}
+
+SHIM_EXPORT CUresult cuLaunchGrid(CUfunction function, int width, int height) {
+  KIBOKO_DRIVER(cuLaunchGrid);
+  return governed(nullptr, {function, volume(static_cast<unsigned>(width), static_cast<unsigned>(height), 1)},
+                  [&] { return real.cuLaunchGrid(function, width, height); });
+}
+
+SHIM_EXPORT CUresult cuLaunchGridAsync(CUfunction function, int width, int height, CUstream stream) {
+  KIBOKO_DRIVER(cuLaunchGridAsync);
+  return governed(stream, {function, volume(static_cast<unsigned>(width), static_cast<unsigned>(height), 1)},
+                  [&] { return real.cuLaunchGridAsync(function, width, height, stream); });
+}
