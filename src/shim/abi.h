@@ -265,8 +265,12 @@ using nvmlDevice_t = struct nvmlDevice_st*;
 inline constexpr nvmlReturn_t NVML_SUCCESS = 0;
 inline constexpr nvmlReturn_t NVML_ERROR_INVALID_ARGUMENT = 2;
 inline constexpr nvmlReturn_t NVML_ERROR_NOT_SUPPORTED = 3;
+inline constexpr nvmlReturn_t NVML_ERROR_NO_PERMISSION = 4;
 inline constexpr nvmlReturn_t NVML_ERROR_NOT_FOUND = 6;
 inline constexpr nvmlReturn_t NVML_ERROR_INSUFFICIENT_SIZE = 7;
+inline constexpr nvmlReturn_t NVML_ERROR_FUNCTION_NOT_FOUND = 13;
+inline constexpr nvmlReturn_t NVML_ERROR_ARGUMENT_VERSION_MISMATCH = 25;
+inline constexpr nvmlReturn_t NVML_ERROR_UNKNOWN = 999;
 
 struct nvmlMemory_t {
   unsigned long long total, free, used;
@@ -289,9 +293,33 @@ struct nvmlProcessUtilizationSample_t {
   unsigned long long timestamp;
   unsigned sm, memory, encoder, decoder;
 };
+struct nvmlProcessUtilizationInfo_v1_t {
+  unsigned long long timestamp;
+  unsigned pid, sm, memory, encoder, decoder, jpeg, ofa;
+};
+struct nvmlProcessesUtilizationInfo_v1_t {
+  unsigned version, count;
+  unsigned long long last_seen;
+  nvmlProcessUtilizationInfo_v1_t* items;
+};
+struct nvmlProcessDetail_v1_t {
+  unsigned pid;
+  unsigned long long used;
+  unsigned gpu_instance, compute_instance;
+  unsigned long long used_protected;
+};
+struct nvmlProcessDetailList_v1_t {
+  unsigned version, mode, count;
+  nvmlProcessDetail_v1_t* items;
+};
+inline constexpr unsigned nvmlMemory_v2 = 0x02000028;
+inline constexpr unsigned nvmlProcessesUtilizationInfo_v1 = 0x01000018;
+inline constexpr unsigned nvmlProcessDetailList_v1 = 0x01000018;
 static_assert(sizeof(nvmlMemory_t) == 24 && sizeof(nvmlMemory_v2_t) == 40);
 static_assert(sizeof(nvmlProcessInfo_v1_t) == 16 && sizeof(nvmlProcessInfo_v2_t) == 24);
-static_assert(sizeof(nvmlProcessUtilizationSample_t) == 32);
+static_assert(sizeof(nvmlProcessUtilizationSample_t) == 32 && sizeof(nvmlProcessUtilizationInfo_v1_t) == 40);
+static_assert(sizeof(nvmlProcessesUtilizationInfo_v1_t) == 24 && sizeof(nvmlProcessDetail_v1_t) == 32);
+static_assert(sizeof(nvmlProcessDetailList_v1_t) == 24);
 
 nvmlReturn_t nvmlDeviceGetCount(unsigned* count);
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned* count);
@@ -315,7 +343,7 @@ nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t device, uns
                                                         nvmlProcessInfo_v2_t* infos);
 nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t* samples,
                                              unsigned* count, unsigned long long since_us);
-nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, void* info);
-nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, void* list);
+nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProcessesUtilizationInfo_v1_t* list);
+nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t* list);
 
 }  // extern "C"

@@ -211,8 +211,7 @@ bool attach_to_variables(region::PageError* error) {
   state.policy.store(policy_from_environment(), std::memory_order_relaxed);
   const char* priority = environment("CUDA_TASK_PRIORITY");
   state.priority.store(priority != nullptr && atoi(priority) == 0 ? 0 : 1, std::memory_order_relaxed);
-  const char* path = environment("CUDA_DEVICE_MEMORY_SHARED_CACHE");
-  return state.region.open(path != nullptr ? path : kDefaultHamiRegion, seed(), error);
+  return state.region.open(variable_region_path(), seed(), error);
 }
 
 void map_ordinals() {
@@ -338,6 +337,13 @@ bool activate() {
 bool attach() {
   region::PageError error{};
   return attach_once(false, &error) == 1;
+}
+
+std::uint64_t variable_limit(unsigned index) { return index < region::kMaxDevices ? tighter.memory_bytes[index] : 0; }
+
+const char* variable_region_path() {
+  const char* path = environment("CUDA_DEVICE_MEMORY_SHARED_CACHE");
+  return path != nullptr ? path : kDefaultHamiRegion;
 }
 
 Gate enter() {

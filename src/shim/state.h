@@ -60,6 +60,11 @@ bool activate();
 // Page, region and limits without a slot, for NVML. False when they cannot be read.
 bool attach();
 
+// For NVML where HAMi's variables are all there is and CUDA has not told its devices: what the variables say about
+// the device of that number (0 = no limit), and where the region is or will be. After attach().
+std::uint64_t variable_limit(unsigned index);
+const char* variable_region_path();
+
 inline bool active() { return state.phase.load(std::memory_order_relaxed) == Phase::Active; }
 
 // What a hook that allocates does first. Active: account. Otherwise pass to the driver, or refuse.
