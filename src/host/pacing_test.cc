@@ -1,0 +1,106 @@
+#include "host/pacing.h"
+
+#include <gtest/gtest.h>
+
+#include "region/layout.h"
+
+namespace kiboko::host {
+namespace {
+
+constexpr std::uint64_t kAll = (std::uint64_t{1} << region::kCoverBits) - 1;
+constexpr std::uint64_t kWordNs = region::kCoverWordNs;
+
+GrantDemand limited(std::uint32_t percent, bool hungry = true) {
+  return {.core_percent = percent, .active = true, .hungry = hungry, .used_percent = static_cast<double>(percent)};
+}
+GrantDemand open(bool hungry, double used) {
+  return {.core_percent = 0, .active = true, .hungry = hungry, .used_percent = used};
+}
+
+TEST(Rates, LeaveLimitedGrantsToTheirOwnPercentage) {
+  const GrantDemand grants[] = {limited(30), limited(60)};
+  EXPECT_EQ(rates(grants), (std::vector<std::uint32_t>{0, 0}));
+}
+
+TEST(Rates, ShareEquallyBetweenTwoHungryGrantsWithoutALimit) {
+  const GrantDemand grants[] = {open(true, 50), open(true, 50)};
+  const auto result = rates(grants);
+  EXPECT_EQ(result[0], result[1]);
+  EXPECT_GE(result[0], 5000U);
+  EXPECT_LE(result[0], 5200U);
+}
+
+TEST(Rates, GiveWhatALimitedGrantLeavesToOneWithoutALimit) {
+  const GrantDemand grants[] = {limited(30), open(true, 70)};
+  EXPECT_GE(rates(grants)[1], 7000U);
+  EXPECT_LE(rates(grants)[1], 7400U);
+}
+
+TEST(Rates, LendWhatAContentGrantDoesNotUse) {
+  const GrantDemand grants[] = {open(false, 10), open(true, 50)};
+  EXPECT_GE(rates(grants)[1], 8000U);
+}
+
+TEST(Rates, NeverStarveAnybody) {
+  const GrantDemand grants[] = {limited(60), limited(40), open(true, 0)};
+  EXPECT_GE(rates(grants)[2], kLeastPermyriad);
+}
+
+TEST(Attribute, GivesNothingBackWhenNobodyOverlaps) {
+  TurnState state;
+  const Timeline timelines[] = {{.words = {kAll, 0}}, {.words = {0, kAll}}};
+  EXPECT_EQ(attribute(timelines, state), (std::vector<std::uint64_t>{0, 0}));
+}
+
+TEST(Attribute, SplitsALongOverlapInHalf) {
+  TurnState state;
+  const std::vector<std::uint64_t> busy(100, kAll);
+  const Timeline timelines[] = {{.words = busy}, {.words = busy}};
+  const auto others = attribute(timelines, state);
+  EXPECT_EQ(others[0] + others[1], 100 * kWordNs);
+  EXPECT_NEAR(static_cast<double>(others[0]), 50.0 * kWordNs, kSliceNs);
+}
+
+TEST(Attribute, CountsTheProcessesOfAGrantAsSoManyTurns) {
+  TurnState state;
+  const std::vector<std::uint64_t> busy(200, kAll);
+  const Timeline timelines[] = {{.words = busy, .processes = 3}, {.words = busy, .processes = 1}};
+  const auto others = attribute(timelines, state);
+  EXPECT_NEAR(static_cast<double>(others[0]), 50.0 * kWordNs, 4.0 * kSliceNs);
+}
+
+TEST(Attribute, LetsAShortKernelThatBeganInItsOwnTurnKeepAllOfIt) {
+  TurnState state;
+  std::vector<std::uint64_t> busy(8, kAll);
+  std::vector<std::uint64_t> brief(8, 0);
+  brief[4] = 0b1100;
+  const Timeline timelines[] = {{.words = busy}, {.words = brief}};
+  const auto others = attribute(timelines, state);
+  EXPECT_EQ(others[1], 0U);
+  EXPECT_EQ(others[0], 2 * region::kCoverBitNs);
+}
+
+TEST(Attribute, GivesTheSameAnswerInOneStretchOrInMany) {
+  std::vector<std::uint64_t> a, b;
+  std::uint64_t random = 12345;
+  for (int i = 0; i < 64; ++i) {
+    random = random * 6364136223846793005ULL + 1442695040888963407ULL;
+    a.push_back(random >> 16 & kAll);
+    b.push_back(random >> 8 & kAll);
+  }
+  TurnState whole;
+  const Timeline both[] = {{.words = a}, {.words = b}};
+  const auto expected = attribute(both, whole);
+  TurnState parts;
+  std::vector<std::uint64_t> sum(2, 0);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const Timeline one[] = {{.words = {a[i]}}, {.words = {b[i]}}};
+    const auto step = attribute(one, parts);
+    sum[0] += step[0];
+    sum[1] += step[1];
+  }
+  EXPECT_EQ(sum, expected);
+}
+
+}  // namespace
+}  // namespace kiboko::host
