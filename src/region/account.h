@@ -36,11 +36,14 @@ class Account {
   std::uint64_t own(unsigned device) const;
 
  private:
-  bool charge_near_limit(unsigned device, std::uint64_t bytes, const AccountView& view);
-  bool try_charge_locked(unsigned device, std::uint64_t bytes, const AccountView& view);
+  bool charge_near_limit(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);
+  bool try_charge_locked(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);
   bool wait_for_room(unsigned device, std::uint64_t bytes, const AccountView& view) const;
-  void show(unsigned device, ChargeKind kind, std::uint64_t added, std::uint64_t taken);
+  void put(unsigned device, std::uint64_t bytes, ChargeKind kind);
+  void take(unsigned device, std::uint64_t bytes, ChargeKind kind);
+  void show(unsigned device);
   Shared<std::uint64_t>& word(unsigned device) const;
+  HamiUsage& mirror(unsigned device) const;
 
   Mapping* region_;
   Slot slot_;

@@ -27,7 +27,7 @@ static_assert(sizeof(GrantSettings) % sizeof(Word) == 0 && alignof(GrantSettings
 void load_words(GrantSettings* to, const GrantSettings& from) {
   Word* target = reinterpret_cast<Word*>(to);
   const Word* source = reinterpret_cast<const Word*>(&from);
-  for (std::size_t i = 0; i < kSettingsWords; ++i) target[i] = __atomic_load_n(&source[i], __ATOMIC_RELAXED);
+  for (std::size_t i = 0; i < kSettingsWords; ++i) target[i] = __atomic_load_n(&source[i], __ATOMIC_ACQUIRE);
 }
 
 void store_words(GrantSettings& to, const GrantSettings& from) {
@@ -195,7 +195,6 @@ bool read_settings(const GrantPage& page, GrantSettings* out) {
     const std::uint64_t generation = page.live.generation.load(std::memory_order_acquire);
     const bool whole = read_at(page, generation, &read);
     // A generation that moved on meanwhile means newer settings than those just read: read again.
-    std::atomic_thread_fence(std::memory_order_acquire);
     if (page.live.generation.load(std::memory_order_relaxed) != generation) continue;
     if (!whole && !read_other(page, generation, &read)) continue;
     *out = read;
