@@ -13,3 +13,8 @@ target_link_libraries(kiboko_sim_nvml PRIVATE kiboko_sim_nvml_objects)
 target_link_options(kiboko_sim_nvml PRIVATE -static-libstdc++ -static-libgcc -Wl,--as-needed -Wl,--exclude-libs,ALL
   -Wl,-Bsymbolic -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/nvml.map)
 set_target_properties(kiboko_sim_nvml PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/nvml.map)
+
+add_library(kiboko_sim_figures STATIC tool_figures.cc)
+target_link_libraries(kiboko_sim_figures PUBLIC kiboko_sim_nvml_objects)
+add_executable(kiboko-sim tool.cc)
+target_link_libraries(kiboko-sim PRIVATE kiboko_sim_figures fmt::fmt)
