@@ -1,0 +1,12 @@
+// What cuGetProcAddress and cuDriverGetVersion answer. lookup.cc declares every export as a function without
+// parameters, so the two entry points themselves stand elsewhere (misc.cc).
+#pragma once
+
+#include "driver.h"
+
+namespace sim {
+
+CUresult get_driver_version(int* version);
+CUresult get_proc_address(const char* name, void** out, int version, std::uint64_t flags, int* status);
+
+}  // namespace sim
