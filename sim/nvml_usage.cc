@@ -16,7 +16,7 @@ std::uint64_t window_ns(const Gpu& gpu) {
   const char* text = getenv("KIBOKO_SIM_NVML_WINDOW_MS");
   const unsigned long milliseconds = text == nullptr ? 0 : strtoul(text, nullptr, 10);
   if (milliseconds > 0) return milliseconds * 1'000'000;
-  return gpu.device.spec.compute_major < 8 ? 1'000'000'000 : 166'666'667;
+  return gpu.device.spec.compute_major < 8 ? 1'000'000'000 : 166'000'000;
 }
 
 Window window_of(const Gpu& gpu, unsigned back) {
@@ -35,7 +35,7 @@ unsigned device_percent(const Gpu& gpu, const Window& window) {
 }
 
 double load_over(const Gpu& gpu, std::uint64_t ns) {
-  const std::uint64_t now = sim::now_ns();
+  const std::uint64_t now = sim::now_ns() / sim::kBucketNs * sim::kBucketNs;  // the log knows whole milliseconds
   const std::uint64_t busy = sim::device_busy_ns(gpu.shared, gpu.index, now - ns, now);
   return std::min(1.0, static_cast<double>(busy) / static_cast<double>(ns));
 }

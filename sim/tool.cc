@@ -24,8 +24,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kFooter = R"(What the figures mean
   busy   time during which at least one kernel of the process ran while the process held the device, from the device's
-         own log. Exact to the nanosecond in total; the log has buckets of 1 ms, so each end of an interval that does
-         not fall on a whole millisecond is prorated within its bucket (at most 1 ms wrong).
+         own log, exact to the nanosecond. The log counts per millisecond of the clock, so an interval is narrowed to
+         whole milliseconds; "since" and "until" of --json tell which were counted.
   share  busy / length of the interval. The log keeps 32 s: an interval may not begin earlier.
   worst 1 s error  the largest |share - target| of any stretch of one second (one begins every 50 ms) inside the
          interval during which the process was on the device; "--settle" leaves out the time after its arrival.
@@ -196,8 +196,9 @@ void remove_set(const Options& options) {
 Request request_of(const Options& options) {
   Request request{};
   const std::uint64_t now = now_ns();
-  request.interval.to = options.until != 0 ? options.until : now;
-  request.interval.from = options.since != 0 ? options.since : request.interval.to - duration("window", options.window);
+  const std::uint64_t until = options.until != 0 ? options.until : now;
+  request.interval =
+      whole_milliseconds({options.since != 0 ? options.since : until - duration("window", options.window), until});
   if (request.interval.from >= request.interval.to) fail("the interval is empty: --since must lie before its end");
   if (request.interval.to > now)
     fail("the interval ends in the future: --until is CLOCK_MONOTONIC, see kiboko-sim now");
@@ -276,8 +277,8 @@ void sleep_until(std::uint64_t ns) {
 void watch(const Options& options) {
   Shared& shared = open_set(options.set);
   const std::uint64_t every = duration("every", options.every);
-  if (every >= kLogNs) fail("--every must be less than 32 s, which is what the log keeps");
-  const std::uint64_t start = now_ns();
+  if (every >= kLogNs || every % kBucketNs != 0) fail("--every must be whole milliseconds and less than 32 s");
+  const std::uint64_t start = whole_milliseconds({now_ns(), 0}).from;
   const auto end = start + static_cast<std::uint64_t>(options.seconds * kSecond);
   fmt::print("monotonic_ns,device,pid,command,alive,share_percent,busy_ns,memory_bytes\n");
   for (std::uint64_t tick = start + every; options.seconds <= 0 || tick <= end; tick += every) {

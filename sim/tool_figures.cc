@@ -29,6 +29,10 @@ std::optional<double> worst_second(Shared& shared, int channel, Interval within,
 
 }  // namespace
 
+Interval whole_milliseconds(Interval interval) {
+  return {(interval.from + kBucketNs - 1) / kBucketNs * kBucketNs, interval.to / kBucketNs * kBucketNs};
+}
+
 std::vector<Figure> figures(Shared& shared, int device, const Request& request) {
   const Interval& interval = request.interval;
   std::vector<Figure> all;
@@ -45,8 +49,8 @@ std::vector<Figure> figures(Shared& shared, int device, const Request& request) 
     figure.busy_ns = process_busy_ns(shared, use.channel, interval.from, interval.to);
     figure.share_percent = percent_of(figure.busy_ns, interval.to - interval.from);
     if (request.target_percent) {
-      const Interval present{std::max(interval.from, use.born_ns + request.settle_ns),
-                             use.alive ? interval.to : std::min(interval.to, use.died_ns)};
+      const Interval present = whole_milliseconds({std::max(interval.from, use.born_ns + request.settle_ns),
+                                                   use.alive ? interval.to : std::min(interval.to, use.died_ns)});
       figure.error_points = figure.share_percent - *request.target_percent;
       figure.worst_1s_error_points = worst_second(shared, use.channel, present, *request.target_percent);
     }

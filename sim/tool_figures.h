@@ -21,6 +21,9 @@ struct Interval {
   std::uint64_t from, to;  // CLOCK_MONOTONIC, ns
 };
 
+// The longest interval of whole milliseconds within `interval`: the log counts by these, and knows them exactly.
+Interval whole_milliseconds(Interval interval);
+
 struct Figure {
   int device;
   int channel;
