@@ -1,6 +1,7 @@
 #include "region/account.h"
 
 #include <atomic>
+#include <memory>
 #include <thread>
 #include <vector>
 
