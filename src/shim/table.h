@@ -33,6 +33,7 @@ extern const Hook kHooks[kHookCount];
   X(cuCtxGetCurrent, CUresult, (CUcontext*))                                                                        \
   X(cuCtxGetDevice, CUresult, (CUdevice*))                                                                          \
   X(cuDeviceGet, CUresult, (CUdevice*, int))                                                                        \
+  X(cuDeviceGetAttribute, CUresult, (int*, int, CUdevice))                                                          \
   X(cuDeviceGetCount, CUresult, (int*))                                                                             \
   X(cuDeviceGetDefaultMemPool, CUresult, (CUmemoryPool*, CUdevice))                                                 \
   X(cuDeviceGetGraphMemAttribute, CUresult, (CUdevice, int, void*))                                                 \
@@ -49,6 +50,7 @@ extern const Hook kHooks[kHookCount];
   X(cuMemPoolGetAttribute, CUresult, (CUmemoryPool, int, void*))                                                    \
   X(cuMipmappedArrayGetMemoryRequirements, CUresult, (CUDA_ARRAY_MEMORY_REQUIREMENTS*, CUmipmappedArray, CUdevice)) \
   X(cuStreamCreate, CUresult, (CUstream*, unsigned))                                                                \
+  X(cuStreamGetCtx, CUresult, (CUstream, CUcontext*))                                                               \
   X(cuStreamIsCapturing, CUresult, (CUstream, int*))                                                                \
   X(cuThreadExchangeStreamCaptureMode, CUresult, (int*))
 #define KIBOKO_NVML_CALLS(X)                                               \

@@ -1,0 +1,212 @@
+// Which pointer or handle stands for how much charged memory: what a free must refund.
+//
+// One table per key space, because a VMM handle may have the value of somebody's pointer. Sharded by hash, open
+// addressing, a spin bit per shard held for a few instructions (never while the driver runs). Entries live in pages
+// mapped by us, so that a program with its own malloc is left alone; deletion shifts entries back instead of leaving
+// tombstones, so that age does not slow a look-up. Any thread may call; the child of a fork must not (state.h: Forked).
+//
+// A key that the driver hands out while we still hold it was freed on a way that we do not see: the old entry is
+// displaced, and the caller refunds it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "region/os.h"
+
+namespace kiboko::shim {
+
+// Zeroed pages, or nullptr.
+void* map_pages(std::size_t bytes);
+void unmap_pages(void* pages, std::size_t bytes);
+
+class SpinBit {
+ public:
+  explicit SpinBit(std::atomic<std::uint32_t>& word) : word_(word) {
+    for (unsigned spins = 0; word_.exchange(1, std::memory_order_acquire) != 0;)
+      while (word_.load(std::memory_order_relaxed) != 0)
+        if (++spins % 64 != 0)
+          region::os::pause_cpu();
+        else
+          region::os::yield_cpu();  // the holder may have been descheduled
+  }
+  ~SpinBit() { word_.store(0, std::memory_order_release); }
+  SpinBit(const SpinBit&) = delete;
+  SpinBit& operator=(const SpinBit&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& word_;
+};
+
+// Entry: a plain struct with `std::uint64_t key`, 0 = empty.
+template <class Entry, unsigned kShardBits>
+class Table {
+ public:
+  // Stores `entry`. What had its key until now goes to *displaced, otherwise displaced->key is 0. False: no memory.
+  bool put(const Entry& entry, Entry* displaced) {
+    displaced->key = 0;
+    Shard& shard = shard_of(entry.key);
+    const SpinBit held(shard.lock);
+    if (shard.count + shard.count / 2 >= shard.capacity && !grow(shard)) return false;
+    Entry& place = shard.entries[slot_of(shard, entry.key)];
+    if (place.key != 0)
+      *displaced = place;
+    else
+      ++shard.count;
+    place = entry;
+    return true;
+  }
+
+  bool find(std::uint64_t key, Entry* out) {
+    Shard& shard = shard_of(key);
+    const SpinBit held(shard.lock);
+    const Entry* entry = entry_of(shard, key);
+    if (entry != nullptr) *out = *entry;
+    return entry != nullptr;
+  }
+
+  bool take(std::uint64_t key, Entry* out) {
+    Shard& shard = shard_of(key);
+    const SpinBit held(shard.lock);
+    const Entry* entry = entry_of(shard, key);
+    if (entry == nullptr) return false;
+    *out = *entry;
+    erase(shard, static_cast<std::size_t>(entry - shard.entries));
+    return true;
+  }
+
+  // Calls keep(entry), which may change all but the key; false removes it. Returns whether there was one.
+  template <class Keep>
+  bool change(std::uint64_t key, Keep&& keep) {
+    Shard& shard = shard_of(key);
+    const SpinBit held(shard.lock);
+    Entry* entry = entry_of(shard, key);
+    if (entry == nullptr) return false;
+    if (!keep(*entry)) erase(shard, static_cast<std::size_t>(entry - shard.entries));
+    return true;
+  }
+
+  // Visits every entry, some perhaps twice; drop(entry) = true removes it.
+  template <class Drop>
+  void sweep(Drop&& drop) {
+    for (Shard& shard : shards_) {
+      const SpinBit held(shard.lock);
+      for (std::size_t at = 0; at < shard.capacity; ++at)
+        while (shard.entries[at].key != 0 && drop(static_cast<const Entry&>(shard.entries[at]))) erase(shard, at);
+    }
+  }
+
+ private:
+  struct alignas(64) Shard {
+    std::atomic<std::uint32_t> lock{0};
+    unsigned shift = 0;  // 64 - log2(capacity)
+    std::size_t capacity = 0, count = 0;
+    Entry* entries = nullptr;
+  };
+  static constexpr std::size_t kFirstCapacity = sizeof(Entry) <= 16 ? 256 : 64;
+
+  static std::uint64_t hash(std::uint64_t key) {
+    key ^= key >> 32;
+    return key * 0x9e3779b97f4a7c15ULL;
+  }
+  Shard& shard_of(std::uint64_t key) { return shards_[hash(key) >> (64 - kShardBits)]; }
+  static std::size_t home(const Shard& shard, std::uint64_t key) { return (hash(key) << kShardBits) >> shard.shift; }
+
+  // Where `key` is, or where it belongs: always within capacity, because a shard is never full.
+  static std::size_t slot_of(const Shard& shard, std::uint64_t key) {
+    std::size_t at = home(shard, key);
+    while (shard.entries[at].key != 0 && shard.entries[at].key != key) at = (at + 1) & (shard.capacity - 1);
+    return at;
+  }
+
+  static Entry* entry_of(Shard& shard, std::uint64_t key) {
+    if (shard.count == 0 || key == 0) return nullptr;
+    Entry& entry = shard.entries[slot_of(shard, key)];
+    return entry.key == key ? &entry : nullptr;
+  }
+
+  // Moves later entries of the same run back, so that no hole parts an entry from its home.
+  static void erase(Shard& shard, std::size_t hole) {
+    const std::size_t mask = shard.capacity - 1;
+    for (std::size_t at = (hole + 1) & mask; shard.entries[at].key != 0; at = (at + 1) & mask) {
+      const std::size_t from_home = (at - home(shard, shard.entries[at].key)) & mask;
+      if (from_home < ((at - hole) & mask)) continue;  // its home lies behind the hole: it stays
+      shard.entries[hole] = shard.entries[at];
+      hole = at;
+    }
+    shard.entries[hole].key = 0;
+    --shard.count;
+  }
+
+  static bool grow(Shard& shard) {
+    const std::size_t capacity = shard.capacity == 0 ? kFirstCapacity : 2 * shard.capacity;
+    auto* entries = static_cast<Entry*>(map_pages(capacity * sizeof(Entry)));
+    if (entries == nullptr) return shard.count + 1 < shard.capacity;  // slower, but there is room
+    Entry* old = shard.entries;
+    const std::size_t old_capacity = shard.capacity;
+    shard.entries = entries;
+    shard.capacity = capacity;
+    shard.shift = 64U - static_cast<unsigned>(__builtin_ctzll(capacity));
+    for (std::size_t i = 0; i < old_capacity; ++i)
+      if (old[i].key != 0) entries[slot_of(shard, old[i].key)] = old[i];
+    if (old != nullptr) unmap_pages(old, old_capacity * sizeof(Entry));
+    return true;
+  }
+
+  Shard shards_[1U << kShardBits];
+};
+
+// ---- device addresses ----------------------------------------------------------------------------------------------
+
+enum class PointerKind : unsigned { Plain, Foreign, Pool };  // Foreign: another's memory, charged to its creator
+
+inline constexpr std::uint64_t kUnitBytes = 512;  // every charge is a multiple
+
+struct PointerEntry {
+  std::uint64_t key;
+  std::uint64_t units : 36;  // charged bytes / kUnitBytes
+  std::uint64_t device : 4;
+  std::uint64_t kind : 4;
+  std::uint64_t owner : 16;  // index of its context, or of its pool
+  std::uint64_t unused : 4;
+  std::uint64_t bytes() const { return units * kUnitBytes; }
+  PointerKind what() const { return static_cast<PointerKind>(kind); }
+};
+static_assert(sizeof(PointerEntry) == 16);
+
+inline PointerEntry pointer_entry(std::uint64_t address, std::uint64_t bytes, unsigned device, PointerKind kind,
+                                  unsigned owner) {
+  PointerEntry entry{};
+  entry.key = address;
+  entry.units = (bytes / kUnitBytes) & ((1ULL << 36) - 1);
+  entry.device = device & 15U;
+  entry.kind = static_cast<unsigned>(kind) & 15U;
+  entry.owner = owner & 0xffffU;
+  return entry;
+}
+extern Table<PointerEntry, 6> pointers;
+
+// ---- everything else -----------------------------------------------------------------------------------------------
+
+struct HandleEntry {
+  std::uint64_t key;
+  std::uint64_t bytes;
+  std::uint64_t link;    // Mapping: its allocation; Allocation: the one that this handle is another name of, or 0
+  std::uint32_t serial;  // Allocation: tells it from a later one with the same handle
+  std::uint32_t link_serial;
+  std::uint32_t references;
+  std::uint16_t owner;  // index of its context
+  std::uint16_t device;
+};
+using HandleTable = Table<HandleEntry, 3>;
+
+extern HandleTable allocations;  // VMM handles
+extern HandleTable mappings;     // VMM addresses
+extern HandleTable arrays;       // mipmapped ones too
+extern HandleTable modules;
+extern HandleTable libraries;
+extern HandleTable graphs;
+extern HandleTable pools;
+
+}  // namespace kiboko::shim
