@@ -1,0 +1,21 @@
+// Makes the simulated devices of a host without any: loads the simulated driver and has it create them.
+//
+// Called once by main() before there are threads: it sets KIBOKO_SIM, which the simulated libraries read.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace kiboko {
+
+struct Simulation {
+  std::string library_dir;  // <prefix>/lib/sim
+  std::string name;         // of the shared memory; programs find it by KIBOKO_SIM
+  std::string spec;         // "H100" or "2xA100-40GB", as the simulated driver takes it
+};
+
+// Devices of that name that exist already are kept as they are: programs may be using them.
+Result<void> create_simulation(const Simulation& simulation);
+
+}  // namespace kiboko
