@@ -1,0 +1,131 @@
+// Once a second: what the regions and the devices say.
+//
+// A process that the driver sees on a device is somebody's: it holds a slot in the region of a grant of that device,
+// or belongs to a grant that has the device whole. Anybody else is a stranger. One look may come between a program's
+// first call and its slot, so it takes two surveys to be called one.
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "host/host.h"
+
+namespace kiboko {
+namespace {
+
+constexpr unsigned kPruneTicks = 3600;
+
+bool has_device(const Grant& grant, const DeviceUuid& uuid) {
+  return std::ranges::find(grant.devices, uuid, &GrantDevice::uuid) != grant.devices.end();
+}
+
+}  // namespace
+
+void Host::tick() {
+  std::vector<GrantId> ids;
+  for (const auto& [id, live] : table_) ids.push_back(id);
+  const std::uint64_t now_ns = clock_.now_ns();
+  for (const GrantId& id : ids) {
+    LiveGrant* live = find_live(id);
+    if (live == nullptr) continue;
+    if (live->page) live->page->beat(now_ns);
+    if (holds_share(live->grant().state)) sample(*live);
+    check(*live);
+  }
+  look_for_strangers();
+  std::erase_if(unsaved_, [this](const GrantRecord& record) { return ledger_.save(record).has_value(); });
+  if (++ticks_ % kPruneTicks == 0)
+    if (const auto pruned = ledger_.prune(options_.history, options_.events); !pruned)
+      log::warning("{}", pruned.error().message);
+  // Devices may have come back.
+  if (std::ranges::any_of(table_, [](const auto& e) { return e.second->grant().state == GrantState::Waiting; }))
+    advance_queue();
+}
+
+void Host::sample(LiveGrant& live) {
+  if (live.grant().kind == GrantKind::Exclusive) {
+    if (const auto view = watcher_.latest(); view.survey)
+      live.meter.read_whole(live.grant(), live.members.processes(), *view.survey);
+    return;
+  }
+  const auto region = read_region(live.paths.region, live.grant().devices.size());
+  if (!region) return;
+  // The region is the tenant's word; a process of it counts only if it is alive and the owner's.
+  for (const RegionSlotView& slot : region->slots) {
+    if (live.members.has(slot.process.pid)) continue;
+    struct stat found {};
+    if (::stat(fmt::format("/proc/{}", slot.process.pid).c_str(), &found) != 0) continue;
+    if (found.st_uid == live.grant().owner.uid && liveness(slot.process) == Liveness::Alive)
+      (void)live.members.add(slot.process);
+  }
+  live.meter.read_share(live.grant(), *region, live.members.processes(), clock_.now_ns());
+}
+
+std::optional<Stranger> Host::stranger(const DeviceSample& device, const DeviceProcess& process) const {
+  Stranger stranger;
+  stranger.device = device.uuid;
+  stranger.seen = process;
+  for (const auto& [id, live] : table_) {
+    if (!holds_share(live->grant().state) || !has_device(live->grant(), device.uuid)) continue;
+    const bool member = live->members.has(process.pid);
+    if (live->meter.has_slot(process.pid) || (member && live->grant().kind == GrantKind::Exclusive))
+      return std::nullopt;
+    if (member) stranger.grant = id;
+  }
+  const auto identity = identify_process(process.pid);
+  if (!identity) return std::nullopt;  // gone in between
+  stranger.process = *identity;
+  if (const auto stat = process_stat(process.pid)) stranger.command = stat->command;
+  struct stat found {};
+  if (::stat(fmt::format("/proc/{}", process.pid).c_str(), &found) == 0) stranger.uid = found.st_uid;
+  return stranger;
+}
+
+void Host::look_for_strangers() {
+  const Watcher::View view = watcher_.latest();
+  if (!view.survey || view.serial == surveys_seen_) return;
+  surveys_seen_ = view.serial;
+  std::vector<Stranger> seen, confirmed;
+  for (const DeviceSample& device : view.survey->samples)
+    for (const DeviceProcess& process : device.processes)
+      if (auto found = stranger(device, process)) seen.push_back(std::move(*found));
+  const auto among = [](const std::vector<Stranger>& list, const Stranger& one) {
+    return std::ranges::any_of(list,
+                               [&](const Stranger& s) { return s.device == one.device && s.process == one.process; });
+  };
+  for (const Stranger& one : seen) {
+    if (!among(suspects_, one)) continue;
+    confirmed.push_back(one);
+    if (among(strangers_, one)) continue;
+    Event event;
+    event.severity = Severity::Warning;
+    event.kind = one.grant.text.empty() ? "stranger" : "without_slot";
+    event.grant = one.grant;
+    event.device = one.device;
+    event.pid = one.process.pid;
+    event.sentence =
+        one.grant.text.empty()
+            ? fmt::format("process {} ({}) of {} uses device {} without a grant", one.process.pid, one.command,
+                          user_name(one.uid), one.device.text)
+            : fmt::format("process {} ({}) of grant {} uses device {} past the library: its limits do not hold",
+                          one.process.pid, one.command, one.grant.text, one.device.text);
+    log_event(std::move(event));
+  }
+  strangers_ = std::move(confirmed);
+  suspects_ = std::move(seen);
+  for (const Device& device : view.survey->devices) {
+    const auto [known, fresh] = device_health_.try_emplace(device.uuid.text, device.healthy);
+    if (known->second == device.healthy && (!fresh || device.healthy)) continue;
+    known->second = device.healthy;
+    Event event;
+    event.severity = device.healthy ? Severity::Info : Severity::Warning;
+    event.kind = "device";
+    event.device = device.uuid;
+    event.sentence =
+        fmt::format("device {} is {}", device.index, device.healthy ? "well again" : "unhealthy: " + device.trouble);
+    log_event(std::move(event));
+  }
+}
+
+}  // namespace kiboko

@@ -1,0 +1,69 @@
+// What a grant uses, put together from its region (which the tenant writes, so nothing in it is believed beyond
+// bounds) and from what the driver says. Plain values and pure functions, but for `read_region`.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/process.h"
+#include "model/grant.h"
+#include "node/device_library.h"
+
+namespace kiboko {
+
+struct RegionSlotView {
+  ProcessId process;
+  std::vector<Bytes> charged;  // by device of the grant
+};
+
+struct RegionDeviceView {
+  std::uint64_t charged_ns = 0, covered_ns = 0;  // ever-growing
+  std::uint64_t launches = 0, throttled_ns = 0, refusals = 0;
+};
+
+struct RegionView {
+  std::vector<RegionSlotView> slots;  // of processes that are not known to be dead
+  std::vector<RegionDeviceView> devices;
+};
+
+// A copy of the region at `path`. Errors: not made yet, not readable, not a region.
+Result<RegionView> read_region(const std::string& path, std::size_t device_count);
+
+struct DeviceUse {
+  std::optional<Bytes> used;
+  std::optional<double> compute_percent;
+};
+struct ProcessUse {
+  pid_t pid = 0;
+  std::optional<Bytes> used;  // over all devices of the grant
+  std::string command;
+};
+struct GrantUsage {
+  std::vector<DeviceUse> devices;
+  std::vector<ProcessUse> processes;
+};
+
+// Keeps what is needed to turn ever-growing counters into percentages. One per grant.
+class UsageMeter {
+ public:
+  // A share: from the region, its processes and the time.
+  void read_share(const Grant& grant, const RegionView& region, const std::vector<ProcessId>& members,
+                  std::uint64_t now_ns);
+  // A whole device: from what the driver says of the grant's processes.
+  void read_whole(const Grant& grant, const std::vector<ProcessId>& members, const Survey& survey);
+  const GrantUsage& usage() const { return usage_; }
+  bool has_slot(pid_t pid) const;
+
+ private:
+  void name_processes(const std::vector<ProcessId>& members);
+
+  GrantUsage usage_;
+  std::vector<pid_t> slot_pids_;
+  std::vector<std::uint64_t> last_covered_;
+  std::uint64_t last_ns_ = 0;
+};
+
+}  // namespace kiboko
