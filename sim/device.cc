@@ -168,6 +168,13 @@ int give_turn(Shared& shared, int device_index) {
   }
 }
 
+// Whoever is alone has turn after turn: the one under way ends at a whole number of them.
+void begin_turns_anew(Device& device, std::uint64_t slice) {
+  const std::uint64_t clock = get(device.clock);
+  const std::uint64_t end = get(device.turn_end);
+  if (clock >= end) set(device.turn_end, end + ((clock - end) / slice + 1) * slice);
+}
+
 bool others_want(const Device& device, int channel) {
   const int next = next_wanting(device, channel + 1);
   return next >= 0 && next != channel;
@@ -300,18 +307,13 @@ std::uint64_t advance(Shared& shared, int device_index) {
     const std::uint64_t clock = get(device.clock);
     const std::uint64_t left = get(channel.work_end) - get(channel.vtime);
     const bool alone = !others_want(device, holder);
-    std::uint64_t turn_end = get(device.turn_end);
-    if (clock >= turn_end) {
-      if (!alone) {
-        holder = -1;
-        continue;
-      }
-      turn_end +=
-          (clock - turn_end) / shared.constants.slice_ns * shared.constants.slice_ns + shared.constants.slice_ns;
-      set(device.turn_end, turn_end);
+    if (!alone && clock >= get(device.turn_end)) {
+      holder = -1;
+      continue;
     }
-    const std::uint64_t until = alone ? now : std::min(now, turn_end);
+    const std::uint64_t until = alone ? now : std::min(now, get(device.turn_end));
     run_channel(device, channel, holder, std::min(left, until - clock));
+    if (alone) begin_turns_anew(device, shared.constants.slice_ns);
     if (get(channel.vtime) >= get(channel.work_end)) {
       mark_wanting(device, holder, false);
       set(device.holder, 0);
