@@ -1,0 +1,220 @@
+// A process may be killed at any instruction. These tests kill one at every marked step of what it does to the region
+// and the grant page, and then look whether the others go on and the sums are right. Built with KIBOKO_STEP_POINTS.
+#include <sys/mman.h>
+
+#include <cstring>
+#include <memory>
+#include <new>
+#include <random>
+#include <string>
+
+#include "region/fixture.h"
+#include "region/grant_page.h"
+#include "region/memory_lock.h"
+
+namespace kiboko::region {
+namespace {
+
+constexpr AccountView kLimit{100 * kMi, 0};
+
+long g_steps_left = 0;
+void kill_when_due(const char*) {
+  if (g_steps_left-- == 0) ::kill(::getpid(), SIGKILL);
+}
+void arm(long steps) {
+  g_steps_left = steps;
+  step_point = kill_when_due;
+}
+
+// Runs `body` in a child that is killed at its step 0, 1, 2, … and calls `check` after each; ends when a child got
+// through. Returns the number of steps.
+template <class Prepare, class Body, class Check>
+long kill_at_every_step(Prepare prepare, Body body, Check check) {
+  for (long step = 0;; ++step) {
+    SCOPED_TRACE("killed at step " + std::to_string(step));
+    prepare();
+    const int status = wait_for(start_child([&] {
+      arm(step);
+      body();
+      return 0;
+    }));
+    check();
+    if (WIFEXITED(status) || testing::Test::HasFailure()) return step;
+    EXPECT_EQ(WTERMSIG(status), SIGKILL);
+  }
+}
+
+class Killed : public RegionTest {
+ protected:
+  void SetUp() override {
+    RegionTest::SetUp();
+    own_ = claim(region_);
+    Account(region_, own_).add(0, 10 * kMi, ChargeKind::Data);
+  }
+  // A process that died with a charge; as a zombie, only a thorough look finds it dead.
+  pid_t leave_corpse(bool zombie) {
+    const pid_t pid = start_child([&] {
+      Account(region_, claim(region_)).add(0, 20 * kMi, ChargeKind::Context);
+      return 0;
+    });
+    siginfo_t info;
+    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
+    if (!zombie) wait_for(pid);
+    return pid;
+  }
+  // Everything that any process may rely on, seen by one that lives.
+  void expect_sound() {
+    Account account(region_, own_);
+    EXPECT_TRUE(account.charge(0, 90 * kMi, ChargeKind::Data, kLimit)) << "the dead still hold room";
+    EXPECT_FALSE(account.charge(0, 1, ChargeKind::Data, kLimit)) << "over the limit";
+    account.refund(0, 90 * kMi, ChargeKind::Data);
+    reap_dead_slots(region_);
+    EXPECT_EQ(account.total(0), 10 * kMi);
+    EXPECT_EQ(sum_of_all_charges(region_, 0), 10 * kMi);
+    EXPECT_EQ(slots_in_use(region_), 1u);
+    EXPECT_EQ(live_bits(region_), 1u);
+    EXPECT_EQ(region_.ext().devices[0].memory_lock, 0u);
+    for (unsigned i = 0; i < 4; ++i) {
+      if (i == own_.index) continue;
+      EXPECT_EQ(region_.hami().slots[i].pid, 0);
+      EXPECT_EQ(region_.hami().slots[i].status, 0);
+      EXPECT_EQ(region_.hami().slots[i].used[0].total, 0u);
+      EXPECT_EQ(region_.ext().slots[i].start_time, 0u);
+    }
+    EXPECT_EQ(region_.hami().slots[own_.index].used[0].total, 10 * kMi);
+  }
+  Slot own_;
+};
+
+TEST_F(Killed, AtAnyStepOfALifeAProcessLeavesNothingBehind) {
+  const long steps = kill_at_every_step(
+      [] {},
+      [&] {
+        const Slot slot = claim(region_);
+        Account account(region_, slot);
+        account.charge(0, 2 * kMi, ChargeKind::Data, AccountView{1ull << 40, 0});  // far from the limit
+        account.charge(0, 2 * kMi, ChargeKind::Context, kLimit);                   // near it
+        account.charge(0, 95 * kMi, ChargeKind::Data, kLimit);                     // over it
+        account.refund(0, kMi, ChargeKind::Data);
+        account.refund(0, kMi, ChargeKind::Context);
+        release_slot(region_, slot);
+      },
+      [&] { expect_sound(); });
+  EXPECT_GT(steps, 20);
+}
+
+TEST_F(Killed, AtAnyStepOfTakingASlotBackTheNextOneFinishes) {
+  pid_t zombie = 0;
+  const long steps = kill_at_every_step(
+      [&] {
+        zombie = leave_corpse(true);
+        leave_corpse(false);
+      },
+      [&] {
+        claim(region_);  // finds the one that is gone
+        reap_dead_slots(region_);
+      },
+      [&] {
+        expect_sound();
+        wait_for(zombie);
+      });
+  EXPECT_GT(steps, 15);
+}
+
+TEST_F(Killed, AtAnyStepOfAReapTheNextReaperMayBeKilledToo) {
+  for (long second = 0; second < 12; ++second) {
+    leave_corpse(false);
+    for (const long step : {3L, second})
+      wait_for(start_child([&] {
+        arm(step);
+        reap_dead_slots(region_);
+        return 0;
+      }));
+    expect_sound();
+    if (HasFailure()) break;
+  }
+}
+
+TEST_F(Killed, AtAnyMomentAtAllProcessesLeaveNothingBehind) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 60; ++round) {
+    pid_t children[3];
+    for (pid_t& child : children)
+      child = start_child([&] {
+        for (unsigned n = 0;; ++n) {
+          const Slot slot = claim(region_);
+          Account account(region_, slot);
+          for (unsigned i = 0; i < n % 8; ++i)
+            if (account.charge(0, 30 * kMi, ChargeKind::Data, kLimit) && i % 2 == 0)
+              account.refund(0, 30 * kMi, ChargeKind::Data);
+          release_slot(region_, slot);
+        }
+        return 0;
+      });
+    const timespec time{0, static_cast<long>(random() % 3'000'000)};
+    ::nanosleep(&time, nullptr);
+    EXPECT_LE(Account(region_, own_).total(0), 100 * kMi + 3 * 30 * kMi);  // what is in flight is counted too
+    for (const pid_t child : children) ::kill(child, SIGKILL);
+    for (const pid_t child : children) wait_for(child);
+    expect_sound();
+    if (HasFailure()) break;
+  }
+}
+
+TEST(KilledCreator, AtAnyStepLeavesARegionThatTheNextOneFinishes) {
+  TempDir dir;
+  const std::string path = dir.path("region");
+  const auto open = [&](Mapping& region) {
+    PageError error;
+    return region.open(path.c_str(), one_device(5 * kMi), &error) ? "" : std::string(error.text);
+  };
+  const long steps = kill_at_every_step([&] { ::unlink(path.c_str()); },
+                                        [&] {
+                                          Mapping region;
+                                          open(region);
+                                        },
+                                        [&] {
+                                          Mapping region;
+                                          EXPECT_EQ(open(region), "");
+                                          if (!region) return;
+                                          EXPECT_EQ(region.hami().memory_limit[0], 5 * kMi);
+                                          EXPECT_EQ(region.hami().slots[0].pid, 0);
+                                          Account account(region, claim(region));
+                                          EXPECT_TRUE(account.charge(0, kMi, ChargeKind::Data, kLimit));
+                                        });
+  EXPECT_GE(steps, 5);
+}
+
+TEST(KilledAgent, AtAnyStepOfAResizeLeavesTheOldLimitsOrTheNew) {
+  void* shared = ::mmap(nullptr, kGrantPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  GrantPage& page = *new (shared) GrantPage();
+  std::strcpy(page.identity.region_path, "/region");
+  page.identity.device_count = 1;
+  page.identity.devices[0].uuid[0] = 'G';
+  GrantSettings settings = {};
+  settings.devices[0] = {1, 1, 0};
+  seal_new_page(page, settings);
+  std::uint64_t old_limit = 1, new_limit = 1;
+  const long steps = kill_at_every_step([&] { new_limit = old_limit + 1; },
+                                        [&] {
+                                          settings.devices[0] = {new_limit, 50, 0};
+                                          publish_settings(page, settings);
+                                        },
+                                        [&] {
+                                          GrantSettings read;
+                                          ASSERT_TRUE(read_settings(page, &read));
+                                          const std::uint64_t limit = read.devices[0].limit_bytes;
+                                          EXPECT_TRUE(limit == old_limit || limit == new_limit) << limit;
+                                          EXPECT_EQ(read.devices[0].core_percent, limit == 1 ? 1u : 50u);
+                                          PageError error;
+                                          EXPECT_TRUE(check_grant_page(&page, sizeof page, &error)) << error.text;
+                                          old_limit = limit;
+                                        });
+  EXPECT_GT(steps, 30);
+  EXPECT_EQ(old_limit, new_limit);
+  ::munmap(shared, kGrantPageBytes);
+}
+
+}  // namespace
+}  // namespace kiboko::region
