@@ -196,9 +196,9 @@ void remove_set(const Options& options) {
 Request request_of(const Options& options) {
   Request request{};
   const std::uint64_t now = now_ns();
-  const std::uint64_t until = options.until != 0 ? options.until : now;
-  request.interval =
-      whole_milliseconds({options.since != 0 ? options.since : until - duration("window", options.window), until});
+  request.interval.to = whole_milliseconds({0, options.until != 0 ? options.until : now}).to;
+  request.interval.from = options.since != 0 ? whole_milliseconds({options.since, 0}).from
+                                             : request.interval.to - duration("window", options.window);
   if (request.interval.from >= request.interval.to) fail("the interval is empty: --since must lie before its end");
   if (request.interval.to > now)
     fail("the interval ends in the future: --until is CLOCK_MONOTONIC, see kiboko-sim now");
