@@ -28,10 +28,13 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
   const auto field = [&](std::size_t number) { return fields[number - kStateField]; };
   if (fields.size() <= kStartTimeField - kStateField || field(kStateField).size() != 1)
     return fail(Errc::Invalid, "process status with only {} fields", fields.size() + 2);
-  return ProcessStat{TRY(parse_integer<pid_t>(trim(text.substr(0, open)))),
-                     std::string(text.substr(open + 1, close - open - 1)), field(kStateField)[0],
-                     TRY(parse_integer<pid_t>(field(kParentField))),
-                     TRY(parse_integer<std::uint64_t>(field(kStartTimeField)))};
+  ProcessStat stat;
+  stat.pid = TRY(parse_integer<pid_t>(trim(text.substr(0, open))));
+  stat.command = text.substr(open + 1, close - open - 1);
+  stat.state = field(kStateField)[0];
+  stat.parent = TRY(parse_integer<pid_t>(field(kParentField)));
+  stat.start_time = TRY(parse_integer<std::uint64_t>(field(kStartTimeField)));
+  return stat;
 }
 
 Result<ProcessStat> process_stat(pid_t pid) {

@@ -66,7 +66,8 @@ T take(Result<T>& result) {
 }  // namespace kiboko
 
 // The value of a Result, or return its error from the enclosing function. Not inside a coroutine (g++ 12 crashes on a
-// statement expression there): test the Result by hand.
+// statement expression there): test the Result by hand. Nor inside braces, T{a, TRY(b)}: the members built before it
+// are leaked when it returns.
 #define KIBOKO_TRY_NAMED(name, ...)                                               \
   ({                                                                              \
     auto name = (__VA_ARGS__);                                                    \

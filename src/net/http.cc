@@ -83,7 +83,10 @@ Result<std::vector<Parameter>> parse_query(std::string_view text) {
       return fail(Errc::Invalid, "the query has more than {} parameters", kMaxParameters);
     const std::size_t equals = part.find('=');
     const std::string_view value = equals == std::string_view::npos ? std::string_view{} : part.substr(equals + 1);
-    parameters.push_back({TRY(percent_decode(part.substr(0, equals), true)), TRY(percent_decode(value, true))});
+    Parameter parameter;
+    parameter.name = TRY(percent_decode(part.substr(0, equals), true));
+    parameter.value = TRY(percent_decode(value, true));
+    parameters.push_back(std::move(parameter));
   }
   return parameters;
 }

@@ -49,11 +49,10 @@ struct RequestReader::Impl {
 
   void restart() {
     parser.emplace();
-    parser->eager(true);
+    parser->eager(false);  // until the header is read: its size is then exactly what put() used
     parser->header_limit(static_cast<std::uint32_t>(limits.header_bytes));
     parser->body_limit(limits.body_bytes);
     header_bytes = 0;
-    header_checked = false;
   }
   State bad(Response answer) {
     refused = std::move(answer);
@@ -65,7 +64,6 @@ struct RequestReader::Impl {
   RequestLimits limits;
   std::optional<Parser> parser;  // engaged while a request is being read
   std::size_t header_bytes = 0;
-  bool header_checked = false;
   Request request;
   Response refused;
   std::string host;
@@ -130,11 +128,11 @@ RequestReader::State RequestReader::feed(std::string& bytes) {
     if (in_header) my.header_bytes += used;
     if (code && code != http::error::need_more) return my.bad(refusal_of(code, my.limits, bytes));
 
-    if (!my.parser->is_header_done()) {
-      if (my.header_bytes + bytes.size() > my.limits.header_bytes)
-        return my.bad(refusal_of(http::error::header_limit, my.limits, bytes));
-    } else if (!my.header_checked) {
-      my.header_checked = true;
+    const std::size_t waiting = my.parser->is_header_done() ? 0 : bytes.size();
+    if (in_header && my.header_bytes + waiting > my.limits.header_bytes)
+      return my.bad(refusal_of(http::error::header_limit, my.limits, bytes));
+    if (in_header && my.parser->is_header_done()) {
+      my.parser->eager(true);
       if (std::optional<Response> refused = my.check_header()) return my.bad(std::move(*refused));
     } else if (code == http::error::need_more && bytes.size() > my.limits.header_bytes) {
       return my.bad(problem(400, "bad_request", "a chunk's header or the trailer is too long"));

@@ -98,8 +98,7 @@ const Router::Route* Router::find(const Request& request, const std::vector<std:
     if (best == nullptr || own_head || route->more_specific_than(*best)) best = route.get();
   }
   std::ranges::sort(methods);
-  const auto repeated = std::ranges::unique(methods);
-  methods.erase(repeated.begin(), repeated.end());
+  methods.erase(std::unique(methods.begin(), methods.end()), methods.end());
   allow = join(methods, ", ");
   return best;
 }
