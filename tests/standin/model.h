@@ -172,7 +172,7 @@ Result total_memory(Size* bytes, int device) {
 }
 
 uint64_t context_bytes() {
-  static const uint64_t bytes = number("STANDIN_CONTEXT_BYTES", 32 << 20);
+  static const uint64_t bytes = number("STANDIN_CONTEXT_BYTES", 256 << 20);
   return bytes;
 }
 
