@@ -1,23 +1,20 @@
 # The management library, and the tool that shows what the simulated devices do.
-add_library(kiboko_sim_nvml_objects STATIC nvml_state.cc)
+add_library(kiboko_sim_nvml_objects STATIC nvml_pids.cc nvml_state.cc)
 target_link_libraries(kiboko_sim_nvml_objects PUBLIC kiboko_sim_device)
 set_target_properties(kiboko_sim_nvml_objects PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
-add_library(kiboko_sim_nvml SHARED nvml_core.cc nvml_events.cc nvml_hardware.cc nvml_identity.cc nvml_processes.cc
-  nvml_topology.cc nvml_unsupported.cc nvml_usage.cc)
-set_target_properties(kiboko_sim_nvml PROPERTIES
-  OUTPUT_NAME nvidia-ml SOVERSION 1 LIBRARY_OUTPUT_DIRECTORY ${KIBOKO_SIM_DIR}
-  CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+sim_driver(kiboko_sim_nvml libnvidia-ml.so.1 nvml.map
+  nvml_core.cc nvml_events.cc nvml_hardware.cc nvml_identity.cc nvml_processes.cc nvml_topology.cc nvml_unsupported.cc
+  nvml_usage.cc)
 target_link_libraries(kiboko_sim_nvml PRIVATE kiboko_sim_nvml_objects)
-# Loaded into anything: no C++ runtime of its own needed, calls among its own functions not to be diverted by others.
-target_link_options(kiboko_sim_nvml PRIVATE -static-libstdc++ -static-libgcc -Wl,--as-needed -Wl,--exclude-libs,ALL
-  -Wl,-Bsymbolic -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/nvml.map)
-set_target_properties(kiboko_sim_nvml PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/nvml.map)
 
 add_library(kiboko_sim_figures STATIC tool_figures.cc)
 target_link_libraries(kiboko_sim_figures PUBLIC kiboko_sim_nvml_objects)
 add_executable(kiboko-sim tool.cc)
 target_link_libraries(kiboko-sim PRIVATE kiboko_sim_figures fmt::fmt)
+
+install(TARGETS kiboko_sim_nvml LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/sim)
+install(TARGETS kiboko-sim RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 if(BUILD_TESTING)
   find_package(GTest REQUIRED)

@@ -26,6 +26,8 @@ constexpr const char* kFooter = R"(What the figures mean
   busy   time during which at least one kernel of the process ran while the process held the device, from the device's
          own log, exact to the nanosecond. The log counts per millisecond of the clock, so an interval is narrowed to
          whole milliseconds; "since" and "until" of --json tell which were counted.
+  pid    as the caller's pid namespace counts; of a process that it cannot see, the pid in the process's own namespace
+         ("namespace_pid" of --json).
   share  busy / length of the interval. The log keeps 32 s: an interval may not begin earlier.
   worst 1 s error  the largest |share - target| of any stretch of one second (one begins every 50 ms) inside the
          interval during which the process was on the device; "--settle" leaves out the time after its arrival.
@@ -212,13 +214,9 @@ Request request_of(const Options& options) {
 }
 
 Json json_of(const Figure& f) {
-  Json json = {{"pid", f.pid},
-               {"alive", f.alive},
-               {"command", f.command},
-               {"memory_bytes", f.memory_bytes},
-               {"busy_ns_total", f.busy_ns_total},
-               {"busy_ns", f.busy_ns},
-               {"share_percent", f.share_percent}};
+  Json json = {{"pid", f.pid},         {"namespace_pid", f.namespace_pid}, {"alive", f.alive},
+               {"command", f.command}, {"memory_bytes", f.memory_bytes},   {"busy_ns_total", f.busy_ns_total},
+               {"busy_ns", f.busy_ns}, {"share_percent", f.share_percent}};
   if (f.error_points) json["error_points"] = *f.error_points;
   if (f.worst_1s_error_points) json["worst_1s_error_points"] = *f.worst_1s_error_points;
   return json;

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "nvml_pids.h"
+
 namespace sim::tool {
 namespace {
 
@@ -37,11 +39,14 @@ std::vector<Figure> figures(Shared& shared, int device, const Request& request) 
   const Interval& interval = request.interval;
   std::vector<Figure> all;
   for (const ProcessUse& use : processes_of(shared, device, true)) {
-    if (request.pid && use.pid != *request.pid) continue;
+    const std::int32_t seen = pid_for_caller(use);
+    const std::int32_t pid = seen != 0 ? seen : use.pid;
+    if (request.pid && pid != *request.pid) continue;
     Figure figure{};
     figure.device = device;
     figure.channel = use.channel;
-    figure.pid = use.pid;
+    figure.pid = pid;
+    figure.namespace_pid = use.pid;
     figure.alive = use.alive;
     figure.command = use.command;
     figure.memory_bytes = use.memory_used;

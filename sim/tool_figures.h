@@ -27,7 +27,8 @@ Interval whole_milliseconds(Interval interval);
 struct Figure {
   int device;
   int channel;
-  std::int32_t pid;
+  std::int32_t pid;            // as the caller's pid namespace counts, if it can see the process
+  std::int32_t namespace_pid;  // as the process's own does
   bool alive;
   std::string command;
   std::uint64_t memory_bytes;

@@ -55,6 +55,7 @@ TEST_F(Tool, ShowsBusyTimeToTheNanosecond) {
   const auto device = report["devices"][0];
   const auto process = device["processes"][0];
   EXPECT_EQ(process["pid"], getpid());
+  EXPECT_EQ(process["namespace_pid"], getpid());
   EXPECT_EQ(process["alive"], true);
   EXPECT_EQ(process["memory_bytes"], 64 * kMiB);
   EXPECT_EQ(process["busy_ns_total"], 123'456'789);
