@@ -72,7 +72,7 @@ Error error_of(const Answer& answer) {
 Result<Json> Agent::json(std::string_view method, const std::string& target, const std::string& body) {
   const Answer answer = TRY(call(method, target, body));
   if (!answer.good()) return tl::unexpected(error_of(answer));
-  return parse_json(answer.body);
+  return read_body(answer.body);
 }
 
 std::vector<std::string> socket_candidates(unsigned uid, const std::optional<std::string>& runtime_directory) {

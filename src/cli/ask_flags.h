@@ -6,7 +6,7 @@
 #include <array>
 
 #include "cli/flags.h"
-#include "cli/wire.h"
+#include "model/ask.h"
 
 namespace kiboko::cli {
 
@@ -27,12 +27,12 @@ inline constexpr std::array<Flag, 9> kAskFlags = {{
 // The ask that the options make: policy and amounts checked, the command and keeper not yet filled in.
 Result<Ask> read_ask(const Given& given);
 
-// "4GiB", "25%": exactly one of the two members is set. `flag` names the option in the error.
+// "4GiB" or "25%": exactly one of the two is set.
 struct Amount {
-  std::optional<std::uint64_t> bytes;
+  std::optional<Bytes> bytes;
   std::optional<std::uint32_t> percent;
 };
-Result<Amount> read_amount(std::string_view flag, const std::string& text);
-Result<std::uint32_t> read_cores(std::string_view flag, const std::string& text);
+Result<Amount> read_memory(const std::string& text);
+Result<CorePercent> read_cores(const std::string& text);
 
 }  // namespace kiboko::cli

@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 
-#include <nlohmann/json.hpp>
-
 namespace kiboko::cli {
 namespace {
 
@@ -17,21 +15,21 @@ Result<Ask> ask(std::vector<std::string> arguments) {
 
 TEST(Ask, WithoutNumbersLeavesThemToTheAgent) {
   const Ask plain = ask({}).value();
-  EXPECT_FALSE(plain.memory_bytes || plain.memory_percent || plain.core_percent);
+  EXPECT_FALSE(plain.memory || plain.memory_percent || plain.cores);
   EXPECT_EQ(plain.count, 1U);
 }
 
 TEST(Ask, TellsDecimalUnitsFromBinaryOnes) {
-  EXPECT_EQ(ask({"-m", "10GB"})->memory_bytes, 10'000'000'000U);
-  EXPECT_EQ(ask({"-m", "10GiB"})->memory_bytes, 10'737'418'240U);
-  EXPECT_EQ(ask({"-m", "10Gi"})->memory_bytes, 10'737'418'240U);
-  EXPECT_EQ(ask({"-m", "1073741824"})->memory_bytes, 1'073'741'824U);
+  EXPECT_EQ(ask({"-m", "10GB"})->memory, Bytes{10'000'000'000U});
+  EXPECT_EQ(ask({"-m", "10GiB"})->memory, Bytes{10'737'418'240U});
+  EXPECT_EQ(ask({"-m", "10Gi"})->memory, Bytes{10'737'418'240U});
+  EXPECT_EQ(ask({"-m", "1073741824"})->memory, Bytes{1'073'741'824U});
 }
 
 TEST(Ask, TakesMemoryInPercent) {
   const Ask quarter = ask({"--memory", "25%"}).value();
   EXPECT_EQ(quarter.memory_percent, 25U);
-  EXPECT_EQ(quarter.memory_bytes, std::nullopt);
+  EXPECT_EQ(quarter.memory, std::nullopt);
 }
 
 TEST(Ask, TakesDevicesOneByOneOrInAList) {
@@ -59,22 +57,6 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{{"-n", "17"}, "from 1 to 16"}, Wrong{{"-d", "0,"}, "--device: empty"},
                     Wrong{{"-x", "-m", "4GiB"}, "leave out --memory"},
                     Wrong{{"--policy", "hard"}, "none of default, force, disable"}));
-
-TEST(AskJson, HasWhatTheInterfaceNames) {
-  Ask full = ask({"-m", "4GiB", "-c", "30", "-n", "2", "-d", "1", "--type", "H100", "--priority", "low"}).value();
-  full.command = {"a", "\xFF"};
-  full.keeper_pid = 7;
-  const auto json = nlohmann::json::parse(ask_json(full));
-  EXPECT_EQ(json["memory_bytes"], 4294967296U);
-  EXPECT_TRUE(json["memory_percent"].is_null());
-  EXPECT_EQ(json["core_percent"], 30);
-  EXPECT_EQ(json["count"], 2);
-  EXPECT_EQ(json["devices"], nlohmann::json({"1"}));
-  EXPECT_EQ(json["type"], "H100");
-  EXPECT_EQ(json["priority"], "low");
-  EXPECT_EQ(json["keeper_pid"], 7);
-  EXPECT_EQ(json["command"][1], "\xEF\xBF\xBD");
-}
 
 }  // namespace
 }  // namespace kiboko::cli

@@ -30,15 +30,15 @@ struct Context {
 
 struct Command {
   std::string_view name;
-  std::string_view summary;   // one clause, for the list of commands
-  std::string_view operands;  // "ID…": what stands behind the options in the usage line
+  std::string_view summary;        // one clause, for the list of commands
+  std::string_view operands = {};  // "ID…": what stands behind the options in the usage line
   Words words = Words::None;
   std::span<const Flag> flags = {};
   bool listing = false;            // takes --output json
   std::string_view about = {};     // a paragraph or two for --help
   std::string_view examples = {};  // one a line, "command  # what it does"
   std::string_view subwords = {};  // "list|show": what the first word may be, for completion
-  Result<int> (*run)(Context& context);
+  Result<int> (*run)(Context& context) = nullptr;
 };
 
 // The command's own flags and those that all have.

@@ -4,12 +4,12 @@
 
 namespace kiboko::cli {
 
-extern const Command kRun, kPs, kDevices, kVersion;
+extern const Command kRun, kPs, kDevices, kGrants, kResize, kRelease, kExplain, kVersion;
 
 namespace {
 
 // In the order of `kiboko --help`.
-constexpr const Command* kCommands[] = {&kRun, &kPs, &kDevices, &kVersion};
+constexpr const Command* kCommands[] = {&kRun, &kPs, &kDevices, &kGrants, &kResize, &kRelease, &kExplain, &kVersion};
 
 constexpr std::string_view kSummary = R"(kiboko shares the accelerators of this host.
 

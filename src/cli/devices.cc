@@ -6,9 +6,11 @@
 namespace kiboko::cli {
 namespace {
 
-std::string model_text(const Device& device) { return device.simulated ? device.model + " (simulated)" : device.model; }
+std::string model_text(const DeviceView& device) {
+  return device.simulated ? device.model + " (simulated)" : device.model;
+}
 
-std::string health_text(const Device& device) {
+std::string health_text(const DeviceView& device) {
   const std::string health = device.health.empty() ? "-" : device.health;
   return device.reason.empty() ? health : health + ": " + device.reason;
 }
@@ -25,8 +27,8 @@ Result<int> run(Context& context) {
                {"GRANTED", true},
                {"USED", true},
                {"COMPUTE", true}}};
-  for (const Device& device : devices) {
-    const bool well = device.health.empty() || device.health == "ok" || device.health == "healthy";
+  for (const DeviceView& device : devices) {
+    const bool well = device.health == "healthy";
     table.add({device.index ? std::to_string(*device.index) : "-",
                device.uuid,
                model_text(device),
@@ -45,15 +47,12 @@ Result<int> run(Context& context) {
 extern const Command kDevices;
 constexpr Command kDevices{.name = "devices",
                            .summary = "the devices of this host, what is granted and used",
-                           .operands = {},
-                           .words = Words::None,
-                           .flags = {},
                            .listing = true,
                            .about = R"(
 GRANTED is granted / total memory, USED what all processes hold now, COMPUTE how busy the device is.)",
                            .examples = R"(
 kiboko devices
-kiboko devices -o json | jq -r '.. | .uuid? // empty'      the UUIDs alone)",
+kiboko devices -o json | jq -r '.devices[].uuid'      the UUIDs alone)",
                            .run = run};
 
 }  // namespace kiboko::cli

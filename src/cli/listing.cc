@@ -16,9 +16,9 @@ Result<std::vector<T>> read_all(const std::vector<Json>& rows, Result<T> (*read)
 }
 
 template <class T>
-std::optional<T> sum(const Grant& grant, std::optional<T> GrantedDevice::*member) {
+std::optional<T> sum(const GrantView& grant, std::optional<T> DeviceShare::*member) {
   std::optional<T> total;
-  for (const GrantedDevice& device : grant.devices)
+  for (const DeviceShare& device : grant.devices)
     if (device.*member) total = total.value_or(T{}) + *(device.*member);
   return total;
 }
@@ -27,23 +27,32 @@ std::optional<T> sum(const Grant& grant, std::optional<T> GrantedDevice::*member
 
 Result<std::vector<Json>> fetch_rows(Agent& agent, const std::string& target, const char* key) {
   const Json json = TRY(agent.json("GET", target));
-  const Json* rows = json.is_object() && json.contains(key) ? &json[key] : &json;
-  if (!rows->is_array()) return fail(Errc::Internal, "the agent's answer to {} has no list of {}", target, key);
-  return std::vector<Json>(rows->begin(), rows->end());
+  if (!json.is_object() || !json.contains(key) || !json[key].is_array())
+    return fail(Errc::Internal, "the agent's answer to {} has no list of {}", target, key);
+  return std::vector<Json>(json[key].begin(), json[key].end());
 }
 
-Result<std::vector<Grant>> fetch_grants(Agent& agent) {
-  return read_all(TRY(fetch_rows(agent, "/api/v1/grants", "grants")), read_grant);
+Result<std::vector<GrantView>> fetch_grants(Agent& agent, const std::string& target) {
+  return read_all(TRY(fetch_rows(agent, target, "grants")), read_grant_view);
 }
 
-Result<std::vector<Device>> fetch_devices(Agent& agent) {
-  return read_all(TRY(fetch_rows(agent, "/api/v1/devices", "devices")), read_device);
+Result<std::vector<DeviceView>> fetch_devices(Agent& agent) {
+  return read_all(TRY(fetch_rows(agent, "/api/v1/devices", "devices")), read_device_view);
 }
 
 Result<int> print_json(Context& context, Agent& agent, const std::string& target) {
-  const Json json = TRY(agent.json("GET", target));
-  context.out.write(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_json(context.out, TRY(agent.json("GET", target)));
   return kDone;
+}
+
+void write_json(Output& out, const Json& json) {
+  out.write(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+Result<std::string> checked_id(const std::string& word) {
+  if (word.empty() || word.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != std::string::npos)
+    return fail(Errc::Invalid, "'{}' is not the ID of a grant; `kiboko ps` lists them", harmless(word));
+  return word;
 }
 
 std::string bytes_or_dash(const std::optional<std::uint64_t>& bytes) { return bytes ? format_bytes(*bytes) : "-"; }
@@ -62,34 +71,36 @@ std::string age(const std::optional<std::int64_t>& since_ms, WallTime now) {
   return format_duration(std::max<Nanoseconds>(std::chrono::floor<std::chrono::seconds>(passed), Nanoseconds::zero()));
 }
 
-std::optional<std::uint64_t> memory_used(const Grant& grant) { return sum(grant, &GrantedDevice::used_bytes); }
-std::optional<std::uint64_t> memory_limit(const Grant& grant) { return sum(grant, &GrantedDevice::limit_bytes); }
+std::optional<std::uint64_t> memory_used(const GrantView& grant) { return sum(grant, &DeviceShare::used_bytes); }
+std::optional<std::uint64_t> memory_limit(const GrantView& grant) { return sum(grant, &DeviceShare::limit_bytes); }
 
-std::optional<double> compute_used(const Grant& grant) {
-  const auto total = sum(grant, &GrantedDevice::compute_percent);
+std::optional<double> compute_used(const GrantView& grant) {
+  const auto total = sum(grant, &DeviceShare::compute_percent);
   if (!total) return std::nullopt;
   return *total / static_cast<double>(grant.devices.size());
 }
 
-std::string cores_text(const Grant& grant) {
-  if (grant.devices.empty()) return "-";
-  const auto limit = grant.devices.front().core_percent;
-  const auto used = compute_used(grant);
-  const std::string shown = used ? fmt::format("{:.0f}", *used) : "-";
-  if (limit && *limit > 0) return fmt::format("{} / {:.0f} %", shown, *limit);
-  return fmt::format("{} / {}", percent_or_dash(used), grant.kind == "exclusive" ? "all" : "fair");
+std::string cores_limit_text(const GrantView& grant) {
+  if (grant.kind == "exclusive") return "all";
+  const auto limit = grant.devices.empty() ? std::nullopt : grant.devices.front().core_percent;
+  return limit && *limit > 0 ? fmt::format("{:.0f} %", *limit) : "fair";
 }
 
-std::string devices_text(const Grant& grant) {
+std::string cores_text(const GrantView& grant) {
+  if (grant.devices.empty()) return "-";
+  return fmt::format("{} / {}", percent_or_dash(compute_used(grant)), cores_limit_text(grant));
+}
+
+std::string devices_text(const GrantView& grant) {
   std::vector<std::string> names;
-  for (const GrantedDevice& device : grant.devices)
+  for (const DeviceShare& device : grant.devices)
     names.push_back(device.index ? std::to_string(*device.index) : device.uuid);
   return names.empty() ? "-" : join(names, ",");
 }
 
-std::string command_text(const Grant& grant) { return grant.command.empty() ? "-" : join(grant.command, " "); }
+std::string command_text(const GrantView& grant) { return grant.command.empty() ? "-" : join(grant.command, " "); }
 
-std::string owner_text(const Grant& grant) {
+std::string owner_text(const GrantView& grant) {
   if (!grant.user.empty()) return grant.user;
   return grant.uid ? fmt::format("uid {}", *grant.uid) : "-";
 }

@@ -8,13 +8,17 @@
 
 namespace kiboko::cli {
 
-// The rows of an answer: an array, or an object whose member `key` is one.
+// The list that an answer has under `key`.
 Result<std::vector<Json>> fetch_rows(Agent& agent, const std::string& target, const char* key);
-Result<std::vector<Grant>> fetch_grants(Agent& agent);
-Result<std::vector<Device>> fetch_devices(Agent& agent);
+Result<std::vector<GrantView>> fetch_grants(Agent& agent, const std::string& target = "/api/v1/grants");
+Result<std::vector<DeviceView>> fetch_devices(Agent& agent);
 
 // The agent's JSON as it came, indented: what `--output json` prints.
 Result<int> print_json(Context& context, Agent& agent, const std::string& target);
+void write_json(Output& out, const Json& json);
+
+// A grant's ID as somebody typed it, fit to stand in a path.
+Result<std::string> checked_id(const std::string& word);
 
 std::string bytes_or_dash(const std::optional<std::uint64_t>& bytes);
 std::string percent_or_dash(const std::optional<double>& percent);  // "12 %"
@@ -24,12 +28,13 @@ std::string used_of(const std::optional<std::uint64_t>& used, const std::optiona
 std::string age(const std::optional<std::int64_t>& since_ms, WallTime now);
 
 // Sums and means over the devices of a grant; nothing when no device knows.
-std::optional<std::uint64_t> memory_used(const Grant& grant);
-std::optional<std::uint64_t> memory_limit(const Grant& grant);
-std::optional<double> compute_used(const Grant& grant);
-std::string cores_text(const Grant& grant);    // "12 / 30 %", "12 % / fair", "-"
-std::string devices_text(const Grant& grant);  // "0,1"
-std::string command_text(const Grant& grant);
-std::string owner_text(const Grant& grant);
+std::optional<std::uint64_t> memory_used(const GrantView& grant);
+std::optional<std::uint64_t> memory_limit(const GrantView& grant);
+std::optional<double> compute_used(const GrantView& grant);
+std::string cores_text(const GrantView& grant);        // "12 % / 30 %", "12 % / fair", "-"
+std::string cores_limit_text(const GrantView& grant);  // "30 %", "fair", "all"
+std::string devices_text(const GrantView& grant);      // "0,1"
+std::string command_text(const GrantView& grant);
+std::string owner_text(const GrantView& grant);
 
 }  // namespace kiboko::cli

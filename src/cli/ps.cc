@@ -8,22 +8,22 @@
 namespace kiboko::cli {
 namespace {
 
-constexpr Flag kFlags[] = {{"all", 'a', {}, "also grants that have ended"}};
+constexpr Flag kFlags[] = {{"all", 'a', {}, "also grants that have ended of late"}};
 
-Style state_style(const Grant& grant) {
+Style state_style(const GrantView& grant) {
   if (grant.is("running")) return Style::Good;
   if (grant.is("waiting") || grant.is("ending")) return Style::Warning;
   return grant.is("ended") ? Style::Dim : Style::Plain;
 }
 
-bool over_limit(const Grant& grant) {
-  return std::ranges::any_of(grant.devices, [](const GrantedDevice& device) {
+bool over_limit(const GrantView& grant) {
+  return std::ranges::any_of(grant.devices, [](const DeviceShare& device) {
     return device.used_bytes && device.limit_bytes && *device.limit_bytes > 0 &&
            *device.used_bytes > *device.limit_bytes;
   });
 }
 
-std::string grants_table(const Context& context, const std::vector<Grant>& grants) {
+std::string grants_table(const Context& context, const std::vector<GrantView>& grants) {
   Table table{{{"GRANT"},
                {"OWNER", false, 6},
                {"MODE", false, 4},
@@ -34,7 +34,7 @@ std::string grants_table(const Context& context, const std::vector<Grant>& grant
                {"SINCE", true},
                {"COMMAND", false, 12}}};
   const WallTime now = context.clock.wall();
-  for (const Grant& grant : grants) {
+  for (const GrantView& grant : grants) {
     table.add({grant.id,
                owner_text(grant),
                grant.mode.empty() ? "-" : grant.mode,
@@ -48,14 +48,14 @@ std::string grants_table(const Context& context, const std::vector<Grant>& grant
   return table.text(context.out);
 }
 
-std::string waiting_table(const Context& context, const std::vector<Grant>& grants) {
+std::string waiting_table(const Context& context, const std::vector<GrantView>& grants) {
   Table table{{{"WAITING"},
                {"OWNER", false, 6},
                {"PLACE", true},
                {"SINCE", true},
                {"REASON", false, 20},
                {"COMMAND", false, 12}}};
-  for (const Grant& grant : grants) {
+  for (const GrantView& grant : grants) {
     const Waiting waiting = grant.waiting.value_or(Waiting{});
     table.add({grant.id,
                owner_text(grant),
@@ -67,27 +67,29 @@ std::string waiting_table(const Context& context, const std::vector<Grant>& gran
   return table.text(context.out);
 }
 
-std::string violations_text(const Context& context, const std::vector<Device>& devices) {
+// Processes on a device that no grant holds to a limit.
+std::string violations_text(const Context& context, const std::vector<DeviceView>& devices) {
   std::string text;
-  for (const Device& device : devices)
-    for (const ProcessUse& process : device.strangers)
-      text += fmt::format("{} process {} ({}) uses {} of device {} without a grant\n",
-                          context.out.styled(Style::Bad, "violation:"), process.pid,
-                          process.command.empty() ? "?" : harmless(process.command), bytes_or_dash(process.used_bytes),
-                          device.index ? std::to_string(*device.index) : device.uuid);
+  for (const DeviceView& device : devices)
+    for (const ProcessView& process : device.strangers)
+      text += fmt::format(
+          "{} process {} ({}{}) uses {} of device {} {}\n", context.out.styled(Style::Bad, "violation:"), process.pid,
+          process.command.empty() ? "?" : harmless(process.command), process.user.empty() ? "" : " of " + process.user,
+          bytes_or_dash(process.used_bytes), device.index ? std::to_string(*device.index) : device.uuid,
+          process.grant.empty() ? "without a grant" : fmt::format("in grant {}, past its limits", process.grant));
   return text;
 }
 
 Result<int> run(Context& context) {
   const auto agent = TRY(context.agent());
-  if (context.as_json()) return print_json(context, *agent, "/api/v1/grants");
-  std::vector<Grant> grants = TRY(fetch_grants(*agent));
+  const std::string target = context.given.has("all") ? "/api/v1/grants?state=all" : "/api/v1/grants";
+  if (context.as_json()) return print_json(context, *agent, target);
+  std::vector<GrantView> grants = TRY(fetch_grants(*agent, target));
   const auto devices = TRY(fetch_devices(*agent));
-  if (!context.given.has("all")) std::erase_if(grants, [](const Grant& grant) { return grant.is("ended"); });
-  std::vector<Grant> waiting;
-  std::ranges::copy_if(grants, std::back_inserter(waiting), [](const Grant& grant) { return grant.is("waiting"); });
-  std::erase_if(grants, [](const Grant& grant) { return grant.is("waiting"); });
-  std::ranges::sort(waiting, {}, [](const Grant& grant) { return grant.waiting ? grant.waiting->position : 0; });
+  std::vector<GrantView> waiting;
+  std::ranges::copy_if(grants, std::back_inserter(waiting), [](const GrantView& grant) { return grant.is("waiting"); });
+  std::erase_if(grants, [](const GrantView& grant) { return grant.is("waiting"); });
+  std::ranges::sort(waiting, {}, [](const GrantView& grant) { return grant.waiting ? grant.waiting->position : 0; });
   std::string text;
   if (grants.empty() && waiting.empty()) text += "no grants; `kiboko run -- PROGRAM` makes one\n";
   if (!grants.empty()) text += grants_table(context, grants);
@@ -102,8 +104,6 @@ Result<int> run(Context& context) {
 extern const Command kPs;
 constexpr Command kPs{.name = "ps",
                       .summary = "who has what, who waits and why",
-                      .operands = {},
-                      .words = Words::None,
                       .flags = kFlags,
                       .listing = true,
                       .about = R"(

@@ -40,7 +40,7 @@ class StatusLine {
 
 class QueueWait {
  public:
-  QueueWait(Agent& agent, const Grant& waiting, const Signals& signals, Output& err)
+  QueueWait(Agent& agent, const GrantView& waiting, const Signals& signals, Output& err)
       : agent_(agent), target_("/api/v1/grants/" + waiting.id), signals_(signals), line_(err), grant_(waiting) {}
 
   Result<Waited> run() {
@@ -51,7 +51,7 @@ class QueueWait {
       if (const int signal = next_signal()) return withdraw(signal);
       if (answer && answer->good()) {
         last_answer = std::chrono::steady_clock::now();
-        grant_ = TRY(read_grant(TRY(parse_json(answer->body))));
+        grant_ = TRY(read_grant_view(TRY(read_body(answer->body))));
         continue;
       }
       if (answer && answer->status < 500) return tl::unexpected(error_of(*answer));
@@ -88,7 +88,7 @@ class QueueWait {
   const std::string poll_ = fmt::format("?wait_ms={}", kPoll.count());
   const Signals& signals_;
   StatusLine line_;
-  Grant grant_;
+  GrantView grant_;
 };
 
 }  // namespace
@@ -98,7 +98,7 @@ std::string waiting_sentence(const Waiting& waiting) {
                      waiting.reason);
 }
 
-Result<Waited> wait_for_grant(Agent& agent, const Grant& waiting, const Signals& signals, Output& err) {
+Result<Waited> wait_for_grant(Agent& agent, const GrantView& waiting, const Signals& signals, Output& err) {
   return QueueWait{agent, waiting, signals, err}.run();
 }
 

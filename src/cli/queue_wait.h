@@ -10,11 +10,11 @@
 namespace kiboko::cli {
 
 struct Waited {
-  std::optional<Grant> grant;  // state "granted"
-  int cancelled_by = 0;        // or this signal; the ask has been withdrawn
+  std::optional<GrantView> grant;  // state "granted"
+  int cancelled_by = 0;            // or this signal; the ask has been withdrawn
 };
 
-Result<Waited> wait_for_grant(Agent& agent, const Grant& waiting, const Signals& signals, Output& err);
+Result<Waited> wait_for_grant(Agent& agent, const GrantView& waiting, const Signals& signals, Output& err);
 
 // "waiting, place 2 in the queue: device 0 (GPU-1): asked 10.0 GiB, 4.6 GiB free"
 std::string waiting_sentence(const Waiting& waiting);

@@ -30,7 +30,7 @@ constexpr auto kRunFlags = [] {
 // A grant that is given back unless its program has started.
 class Held {
  public:
-  Held(Agent& agent, Grant grant) : agent_(agent), grant_(std::move(grant)) {}
+  Held(Agent& agent, GrantView grant) : agent_(agent), grant_(std::move(grant)) {}
   ~Held() {
     if (!started_) [[maybe_unused]]
       const auto ignored = agent_.call("DELETE", target() + "?grace_ms=0", {}, 2000ms);
@@ -38,7 +38,7 @@ class Held {
   Held(const Held&) = delete;
   Held& operator=(const Held&) = delete;
 
-  const Grant& grant() const { return grant_; }
+  const GrantView& grant() const { return grant_; }
   void started() { started_ = true; }
   Result<void> attach(pid_t pid, std::chrono::milliseconds patience) {
     const auto answer = TRY(agent_.call("POST", target() + "/attach", fmt::format(R"({{"pid":{}}})", pid), patience));
@@ -49,7 +49,7 @@ class Held {
  private:
   std::string target() const { return "/api/v1/grants/" + grant_.id; }
   Agent& agent_;
-  const Grant grant_;
+  const GrantView grant_;
   bool started_ = false;
 };
 
@@ -60,18 +60,23 @@ std::string current_directory() {
 
 // The grant, at once or after waiting; or the signal that ended the wait.
 Result<Waited> obtain(Agent& agent, const Ask& ask, const Signals& signals, Output& err) {
-  const Answer answer = TRY(agent.call("POST", "/api/v1/grants", ask_json(ask), Agent::kPatience));
-  const auto json = parse_json(answer.body);
-  if (answer.status == 409 && json) return fail(Errc::Conflict, "{}", refusal_text(read_refusal(*json)));
-  if (!answer.good()) return tl::unexpected(error_of(answer));
-  const Grant grant = TRY(read_grant(TRY(parse_json(answer.body))));
+  const auto answer = agent.call("POST", "/api/v1/grants", ask_body(ask), Agent::kPatience, signals.fd());
+  // Interrupted: if the ask did arrive, it ends with its keeper, this process.
+  if (!answer)
+    if (const auto signal = signals.next()) return Waited{std::nullopt, static_cast<int>(signal->ssi_signo)};
+  if (!answer) return tl::unexpected(answer.error());
+  if (!answer->good() && answer->status != 409) return tl::unexpected(error_of(*answer));
+  const Json json = TRY(read_body(answer->body));
+  if (answer->status == 409) return fail(Errc::Conflict, "{}", refusal_text(read_refusal_view(json)));
+  const GrantView grant = TRY(read_grant_view(json));
   if (grant.live()) return Waited{grant, 0};
   return wait_for_grant(agent, grant, signals, err);
 }
 
-void say_default(Output& err, const Grant& grant) {
+void say_default(Output& err, const GrantView& grant) {
   if (!grant.default_applied || !err.is_terminal()) return;
-  err.write(err.styled(Style::Dim, fmt::format("kiboko: no amount asked for; granted {}\n", granted_text(grant))));
+  err.write(err.styled(
+      Style::Dim, fmt::format("kiboko: no amount asked for; granted {}\n", granted_text(grant.kind, grant.devices))));
 }
 
 // Ends as the program ended.

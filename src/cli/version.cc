@@ -28,10 +28,7 @@ Result<int> run(Context& context) {
 }  // namespace
 
 extern const Command kVersion;
-constexpr Command kVersion{.name = "version",
-                           .summary = "the version of kiboko and of the agent",
-                           .operands = {},
-                           .listing = true,
-                           .run = run};
+constexpr Command kVersion{
+    .name = "version", .summary = "the version of kiboko and of the agent", .listing = true, .run = run};
 
 }  // namespace kiboko::cli

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/json.h"
+
 namespace kiboko::cli {
 namespace {
 
@@ -50,9 +52,9 @@ class Members {
   const Json& json_;
 };
 
-GrantedDevice read_granted_device(const Json& json) {
+DeviceShare read_device_share(const Json& json) {
   const Members members{json};
-  GrantedDevice device;
+  DeviceShare device;
   members.read("uuid", device.uuid);
   members.read("index", device.index);
   members.read("model", device.model);
@@ -64,12 +66,14 @@ GrantedDevice read_granted_device(const Json& json) {
   return device;
 }
 
-ProcessUse read_process(const Json& json) {
+ProcessView read_process(const Json& json) {
   const Members members{json};
-  ProcessUse process;
+  ProcessView process;
   members.read("pid", process.pid);
   members.read("used_bytes", process.used_bytes);
   members.read("command", process.command);
+  members.read("user", process.user);
+  members.read("grant", process.grant);
   return process;
 }
 
@@ -92,34 +96,27 @@ EnvironmentChanges read_environment(const Json& json) {
   return changes;
 }
 
-template <class T>
-Json or_null(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
+DeviceAnswer read_answer(const Json& json) {
+  const Members members{json};
+  DeviceAnswer answer;
+  members.read("uuid", answer.uuid);
+  members.read("index", answer.index);
+  members.read("code", answer.code);
+  members.read("sentence", answer.sentence);
+  members.read("asked", answer.asked);
+  members.read("free", answer.free);
+  members.read("fits", answer.fits);
+  return answer;
 }
 
 }  // namespace
 
-std::string ask_json(const Ask& ask) {
-  Json json = {{"count", ask.count},
-               {"memory_bytes", or_null(ask.memory_bytes)},
-               {"memory_percent", or_null(ask.memory_percent)},
-               {"core_percent", or_null(ask.core_percent)},
-               {"exclusive", ask.exclusive},
-               {"devices", ask.devices},
-               {"policy", ask.policy},
-               {"priority", ask.priority},
-               {"wait", ask.wait},
-               {"command", ask.command},
-               {"cwd", ask.cwd},
-               {"keeper_pid", ask.keeper_pid}};
-  if (!ask.type.empty()) json["type"] = ask.type;
-  // Arguments need not be UTF-8; what is not is shown as U+FFFD.
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+// Arguments need not be UTF-8; what is not is shown as U+FFFD.
+std::string ask_body(const Ask& ask) { return to_json(ask).dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-Result<Grant> read_grant(const Json& json) {
+Result<GrantView> read_grant_view(const Json& json) {
   const Members members{json};
-  Grant grant;
+  GrantView grant;
   members.read("id", grant.id);
   members.read("state", grant.state);
   if (grant.id.empty() || grant.state.empty())
@@ -130,6 +127,7 @@ Result<Grant> read_grant(const Json& json) {
   members.read("priority", grant.priority);
   members.read("page", grant.page);
   members.read("region", grant.region);
+  members.read("held_by", grant.held_by);
   members.read("command", grant.command);
   members.read("default_applied", grant.default_applied);
   members.read("created_ms", grant.created_ms);
@@ -140,16 +138,16 @@ Result<Grant> read_grant(const Json& json) {
     Members{*owner}.read("user", grant.user);
     Members{*owner}.read("uid", grant.uid);
   }
-  for (const Json& device : members.list("devices")) grant.devices.push_back(read_granted_device(device));
+  for (const Json& device : members.list("devices")) grant.devices.push_back(read_device_share(device));
   for (const Json& process : members.list("processes")) grant.processes.push_back(read_process(process));
   if (const Json* environment = members.object("environment")) grant.environment = read_environment(*environment);
   if (const Json* waiting = members.object("waiting")) grant.waiting = read_waiting(*waiting);
   return grant;
 }
 
-Result<Device> read_device(const Json& json) {
+Result<DeviceView> read_device_view(const Json& json) {
   const Members members{json};
-  Device device;
+  DeviceView device;
   members.read("uuid", device.uuid);
   if (device.uuid.empty()) return fail(Errc::Internal, "the agent's answer has a device without a uuid");
   members.read("index", device.index);
@@ -167,22 +165,62 @@ Result<Device> read_device(const Json& json) {
   return device;
 }
 
-Refusal read_refusal(const Json& json) {
+RefusalView read_refusal_view(const Json& json) {
   const Members members{json};
-  Refusal refusal;
+  RefusalView refusal;
   members.read("code", refusal.code);
   members.read("sentence", refusal.sentence);
   members.read("nearest", refusal.nearest);
-  for (const Json& item : members.list("devices")) {
-    const Members device{item};
-    DeviceAnswer answer;
-    device.read("uuid", answer.uuid);
-    device.read("index", answer.index);
-    device.read("code", answer.code);
-    device.read("sentence", answer.sentence);
-    refusal.devices.push_back(std::move(answer));
-  }
+  for (const Json& item : members.list("devices")) refusal.devices.push_back(read_answer(item));
   return refusal;
+}
+
+ExplanationView read_explanation_view(const Json& json) {
+  const Members members{json};
+  ExplanationView explanation;
+  members.read("outcome", explanation.outcome);
+  members.read("default_applied", explanation.default_applied);
+  members.read("position", explanation.position);
+  for (const Json& share : members.list("granted")) explanation.granted.push_back(read_device_share(share));
+  if (const Json* refusal = members.object("refusal")) explanation.refusal = read_refusal_view(*refusal);
+  for (const Json& item : members.list("devices")) explanation.devices.push_back(read_answer(item));
+  return explanation;
+}
+
+EventView read_event_view(const Json& json) {
+  const Members members{json};
+  EventView event;
+  members.read("id", event.id);
+  members.read("time_ms", event.time_ms);
+  members.read("severity", event.severity);
+  members.read("kind", event.kind);
+  members.read("grant", event.grant);
+  members.read("device", event.device);
+  members.read("sentence", event.sentence);
+  return event;
+}
+
+CheckView read_check_view(const Json& json) {
+  const Members members{json};
+  CheckView check;
+  members.read("name", check.name);
+  members.read("health", check.health);
+  members.read("sentence", check.sentence);
+  members.read("next_step", check.next_step);
+  return check;
+}
+
+MetaView read_meta_view(const Json& json) {
+  const Members members{json};
+  MetaView meta;
+  members.read("version", meta.version);
+  members.read("host", meta.host);
+  members.read("mode", meta.mode);
+  members.read("library", meta.library);
+  members.read("simulated", meta.simulated);
+  members.read("default_memory_percent", meta.default_memory_percent);
+  if (const Json* you = members.object("you")) Members{*you}.read("manages_all", meta.manages_all);
+  return meta;
 }
 
 std::string error_sentence(int status, const std::string& body) {
@@ -198,10 +236,10 @@ std::string error_sentence(int status, const std::string& body) {
   return fmt::format("the agent answered with status {}", status);
 }
 
-Result<Json> parse_json(const std::string& text) {
-  Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded()) return fail(Errc::Internal, "the agent's answer is not JSON");
-  return json;
+Result<Json> read_body(const std::string& body) {
+  auto json = parse_json(body);
+  if (!json) return fail(Errc::Internal, "the agent's answer cannot be read: {}", json.error().message);
+  return std::move(*json);
 }
 
 }  // namespace kiboko::cli
