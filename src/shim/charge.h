@@ -12,7 +12,7 @@ namespace kiboko::shim {
 // The driver is known and has exactly this variant.
 template <class Function>
 bool ready(Function* const& function) {
-  return discover_driver() && function != nullptr;
+  return (__builtin_expect(active(), 1) || discover_driver()) && function != nullptr;
 }
 
 // Charges, if need be after giving back what this process's pools hold without using it: that is what the driver

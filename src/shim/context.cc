@@ -103,7 +103,7 @@ struct ContextCost {
   int capability;  // 10 × major + minor, and everything above up to the next row
   std::uint64_t mib;
 };
-constexpr ContextCost kContextCosts[] = {{0, 100},  {70, 304}, {75, 102},  {80, 414}, {86, 258},
+constexpr ContextCost kContextCosts[] = {{30, 100}, {70, 304}, {75, 102},  {80, 414}, {86, 258},
                                          {89, 420}, {90, 528}, {100, 590}, {120, 520}};
 
 std::uint64_t context_estimate(CUdevice ordinal) {

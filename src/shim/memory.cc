@@ -49,6 +49,7 @@ CUresult allocate(std::uint64_t bytes, Pointer* out, Call&& call, Actual&& actua
 
 template <class Pointer, class Free>
 CUresult release(Pointer pointer, Free&& call) {
+  pointers.expect(pointer);
   const Gate gate = enter();
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
   PointerEntry entry;

@@ -1,9 +1,10 @@
 // Which pointer or handle stands for how much charged memory: what a free must refund.
 //
 // One table per key space, because a VMM handle may have the value of somebody's pointer. Sharded by hash, open
-// addressing, a spin bit per shard held for a few instructions (never while the driver runs). Entries live in pages
-// mapped by us, so that a program with its own malloc is left alone; deletion shifts entries back instead of leaving
-// tombstones, so that age does not slow a look-up. Any thread may call; the child of a fork must not (state.h: Forked).
+// addressing; a table or a shard of it is held for a few instructions, never while the driver runs. Entries live in
+// pages mapped by us, so that a program with its own malloc is left alone; deletion shifts entries back instead of
+// leaving tombstones, so that age does not slow a look-up. Any thread may call; the child of a fork must not (state.h:
+// Forked).
 //
 // A key that the driver hands out while we still hold it was freed on a way that we do not see: the old entry is
 // displaced, and the caller refunds it.
@@ -23,20 +24,73 @@ void unmap_pages(void* pages, std::size_t bytes);
 
 class SpinBit {
  public:
-  explicit SpinBit(std::atomic<std::uint32_t>& word) : word_(word) {
-    for (unsigned spins = 0; word_.exchange(1, std::memory_order_acquire) != 0;)
-      while (word_.load(std::memory_order_relaxed) != 0)
+  explicit SpinBit(std::atomic<std::uint32_t>& word) : word_(word) { take(word_); }
+  ~SpinBit() { word_.store(0, std::memory_order_release); }
+  SpinBit(const SpinBit&) = delete;
+  SpinBit& operator=(const SpinBit&) = delete;
+
+  static void take(std::atomic<std::uint32_t>& word) {
+    for (unsigned spins = 0; word.exchange(1, std::memory_order_acquire) != 0;)
+      while (word.load(std::memory_order_relaxed) != 0)
         if (++spins % 64 != 0)
           region::os::pause_cpu();
         else
           region::os::yield_cpu();  // the holder may have been descheduled
   }
-  ~SpinBit() { word_.store(0, std::memory_order_release); }
-  SpinBit(const SpinBit&) = delete;
-  SpinBit& operator=(const SpinBit&) = delete;
 
  private:
   std::atomic<std::uint32_t>& word_;
+};
+
+// Most programs allocate from one thread, and two locked instructions are half the price of an entry. So a table
+// belongs to the first thread that uses it, which only marks itself busy; when a second one comes, the kernel's
+// membarrier orders the two once, and from then on everybody takes the shards' spin bits. Where there is no
+// membarrier, the spin bits are used from the start.
+class Bias {
+ public:
+  // True: the table is the calling thread's until leave().
+  bool enter() {
+    const std::uintptr_t owner = owner_.load(std::memory_order_acquire);
+    if (owner == kEverybody) return false;
+    if (owner != mark()) return enter_slowly();
+    busy_.store(1, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the membarrier of who takes it from us does the rest
+    if (__builtin_expect(owner_.load(std::memory_order_relaxed) == mark(), 1)) return true;
+    leave();
+    return enter_slowly();
+  }
+  void leave() { busy_.store(0, std::memory_order_release); }
+
+ private:
+  static constexpr std::uintptr_t kNobody = 0, kEverybody = 1, kChanging = 2;  // else the owner's mark
+  static std::uintptr_t mark();
+  bool enter_slowly();
+
+  std::atomic<std::uintptr_t> owner_{kNobody};
+  std::atomic<std::uint32_t> busy_{0};
+};
+
+extern __thread char thread_mark;
+inline std::uintptr_t Bias::mark() { return reinterpret_cast<std::uintptr_t>(&thread_mark); }
+
+class Hold {
+ public:
+  Hold(Bias& bias, std::atomic<std::uint32_t>& word) : bias_(bias), word_(word), biased_(bias.enter()) {
+    if (!biased_) SpinBit::take(word_);
+  }
+  ~Hold() {
+    if (__builtin_expect(biased_, 1))
+      bias_.leave();
+    else
+      word_.store(0, std::memory_order_release);
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  Bias& bias_;
+  std::atomic<std::uint32_t>& word_;
+  const bool biased_;
 };
 
 // Entry: a plain struct with `std::uint64_t key`, 0 = empty.
@@ -47,7 +101,7 @@ class Table {
   bool put(const Entry& entry, Entry* displaced) {
     displaced->key = 0;
     Shard& shard = shard_of(entry.key);
-    const SpinBit held(shard.lock);
+    const Hold held(bias_, shard.lock);
     if (shard.count + shard.count / 2 >= shard.capacity && !grow(shard)) return false;
     Entry& place = shard.entries[slot_of(shard, entry.key)];
     if (place.key != 0)
@@ -60,7 +114,7 @@ class Table {
 
   bool find(std::uint64_t key, Entry* out) {
     Shard& shard = shard_of(key);
-    const SpinBit held(shard.lock);
+    const Hold held(bias_, shard.lock);
     const Entry* entry = entry_of(shard, key);
     if (entry != nullptr) *out = *entry;
     return entry != nullptr;
@@ -68,7 +122,7 @@ class Table {
 
   bool take(std::uint64_t key, Entry* out) {
     Shard& shard = shard_of(key);
-    const SpinBit held(shard.lock);
+    const Hold held(bias_, shard.lock);
     const Entry* entry = entry_of(shard, key);
     if (entry == nullptr) return false;
     *out = *entry;
@@ -76,11 +130,17 @@ class Table {
     return true;
   }
 
+  // A hint that `key` will be looked for soon.
+  void expect(std::uint64_t key) {
+    const Shard& shard = shard_of(key);
+    if (const Entry* entries = shard.entries; entries != nullptr) __builtin_prefetch(entries + home(shard, key), 1);
+  }
+
   // Calls keep(entry), which may change all but the key; false removes it. Returns whether there was one.
   template <class Keep>
   bool change(std::uint64_t key, Keep&& keep) {
     Shard& shard = shard_of(key);
-    const SpinBit held(shard.lock);
+    const Hold held(bias_, shard.lock);
     Entry* entry = entry_of(shard, key);
     if (entry == nullptr) return false;
     if (!keep(*entry)) erase(shard, static_cast<std::size_t>(entry - shard.entries));
@@ -91,7 +151,7 @@ class Table {
   template <class Drop>
   void sweep(Drop&& drop) {
     for (Shard& shard : shards_) {
-      const SpinBit held(shard.lock);
+      const Hold held(bias_, shard.lock);
       for (std::size_t at = 0; at < shard.capacity; ++at)
         while (shard.entries[at].key != 0 && drop(static_cast<const Entry&>(shard.entries[at]))) erase(shard, at);
     }
@@ -154,6 +214,7 @@ class Table {
     return true;
   }
 
+  alignas(64) Bias bias_;
   Shard shards_[1U << kShardBits];
 };
 

@@ -10,6 +10,7 @@
 // using it is given back before anything is refused.
 #include "shim/charge.h"
 #include "shim/context.h"
+#include "shim/graph.h"
 
 namespace kiboko::shim {
 
@@ -23,6 +24,9 @@ constexpr unsigned kMaxPools = 4096;  // at once; allocations of those beyond ar
 constexpr std::uint64_t kFree = 0, kTaken = 1;
 constexpr int kUncharged = -1, kNotGranted = -2;  // instead of a device
 constexpr int kReservedNow = CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, kUsedNow = 7, kLocationId = 11, kLocationType = 12;
+constexpr struct {
+  std::uint64_t first, last;
+} kHostLocations{2, 4};  // host, host by NUMA node, host by the current NUMA node
 
 struct alignas(64) Pool {
   std::atomic<std::uint64_t> handle{kFree};
@@ -72,12 +76,13 @@ class Reading {
   std::uint64_t handle_;
 };
 
-bool over_limit(unsigned device) {
+// With `more` on top, as things look at this moment.
+bool over_limit(unsigned device, std::uint64_t more) {
   const region::AccountView view = account_view(device);
   if (view.limit == 0) return false;
   const std::uint64_t total = account().total(device);
   const std::uint64_t others = view.correction > 0 ? static_cast<std::uint64_t>(view.correction) : 0;
-  return total > view.limit || others > view.limit - total;
+  return more > view.limit || total > view.limit - more || others > view.limit - more - total;
 }
 
 void refund(unsigned device, std::uint64_t bytes) {
@@ -112,7 +117,8 @@ bool settle(Pool& pool, std::uint64_t credit, bool may_refuse) {
       trimmed = true;
       continue;
     }
-    if (pool.charged.compare_exchange_strong(word, next_word(word, reserved))) return !trimmed || !over_limit(device);
+    if (pool.charged.compare_exchange_strong(word, next_word(word, reserved)))
+      return !trimmed || !over_limit(device, 0);
     refund(device, more);
   }
 }
@@ -156,13 +162,14 @@ bool can_ask() { return real.cuMemPoolGetAttribute != nullptr; }
 
 // A pool whose making we did not see: a device's own, or one that a newer driver function gave out.
 unsigned learn_unseen(CUmemoryPool handle, CUdevice fallback) {
-  int type = CU_MEM_LOCATION_TYPE_DEVICE, id = fallback;
-  if (real.cuMemPoolGetAttribute(handle, kLocationType, &type) != CUDA_SUCCESS ||
-      real.cuMemPoolGetAttribute(handle, kLocationId, &id) != CUDA_SUCCESS) {
-    type = CU_MEM_LOCATION_TYPE_DEVICE;
-    id = fallback;
-  }
-  return learn(handle, type == CU_MEM_LOCATION_TYPE_DEVICE ? device_or_not_granted(id) : kUncharged);
+  std::uint64_t type = 0, id = 0;  // ints, in room for whatever an attribute may be
+  if (real.cuMemPoolGetAttribute(handle, kLocationType, &type) != CUDA_SUCCESS) type = 0;
+  if (type >= kHostLocations.first && type <= kHostLocations.last) return learn(handle, kUncharged);
+  CUdevice ordinal = fallback;
+  if (type == CU_MEM_LOCATION_TYPE_DEVICE && real.cuMemPoolGetAttribute(handle, kLocationId, &id) == CUDA_SUCCESS &&
+      id < state.ordinal_count)
+    ordinal = static_cast<CUdevice>(id);
+  return learn(handle, device_or_not_granted(ordinal));
 }
 
 // A stream belongs to a device, which need not be the thread's current one.
@@ -177,18 +184,11 @@ CUdevice ordinal_of(CUstream stream, const Place& place) {
   return other.ordinal >= 0 ? other.ordinal : place.ordinal;
 }
 
-bool is_capturing(CUstream stream) {
-  int status = 0;
-  return real.cuStreamIsCapturing != nullptr && real.cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS &&
-         status != 0;
-}
-
 // ---- allocation ----------------------------------------------------------------------------------------------------
 
-// The request's charge, or none if the pool has the room already. False: it does not fit.
+// The request's charge, or none if it would not fit but the pool has the room already. False: it does not fit.
 bool charge_request(Pool& pool, unsigned device, std::uint64_t* bytes) {
-  if (account().charge(device, *bytes, ChargeKind::Data, account_view(device))) return true;
-  {
+  if (over_limit(device, *bytes)) {
     const Reading reading(pool);
     std::uint64_t unused = 0;
     if (reading.unused(&unused) && unused >= *bytes) {
@@ -196,7 +196,7 @@ bool charge_request(Pool& pool, unsigned device, std::uint64_t* bytes) {
       return true;
     }
   }
-  return trim_pools(device) && account().charge(device, *bytes, ChargeKind::Data, account_view(device));
+  return admit(device, *bytes, ChargeKind::Data);
 }
 
 template <class Call, class Undo>
@@ -250,7 +250,7 @@ CUresult allocate(CUdeviceptr* out, std::size_t bytes, CUmemoryPool from, CUstre
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
   const Place place = current_place();
   if (place.context == nullptr && from == nullptr) return call();
-  if (is_capturing(stream)) return call();  // a node of a graph; charged when the graph gets its memory
+  if (capturing(stream)) return call();  // a node of a graph; charged when the graph gets its memory
   const CUdevice ordinal = ordinal_of(stream, place);
   int device = device_or_not_granted(ordinal);
   unsigned index = 0;
