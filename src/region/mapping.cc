@@ -41,7 +41,7 @@ bool write_zeros(int fd) {
   static constexpr char kZeros[kPage] = {};
   for (std::size_t at = 0; at < kRegionBytes;) {
     const std::size_t bytes = kRegionBytes - at < kPage ? kRegionBytes - at : kPage;
-    const ssize_t wrote = ::pwrite(fd, kZeros, bytes, static_cast<off_t>(at));
+    const long wrote = ::syscall(SYS_pwrite64, fd, kZeros, bytes, static_cast<long>(at));
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) return false;
     at += static_cast<std::size_t>(wrote);

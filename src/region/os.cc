@@ -1,4 +1,6 @@
-// os.h. The kernel's struct stat is glibc's on the 64-bit machines we build for, so a raw fstat may fill it.
+// os.h. Raw calls for one more reason: open, read, close and nanosleep of the C library are cancellation points, and a
+// thread of the program must not end in the middle of a hook. The kernel's struct stat is glibc's on the 64-bit
+// machines we build for, so a raw fstat may fill it.
 #include "region/os.h"
 
 #include <fcntl.h>
@@ -30,22 +32,22 @@ bool has_no_ofd_locks(int error) { return error == EINVAL || error == ENOSYS; }
 bool file_status(int fd, struct stat* out) { return ::syscall(SYS_fstat, fd, out) == 0; }
 
 int open_file(const char* path, int flags, std::uint32_t mode) {
-  int fd;
-  do fd = ::open(path, flags, mode);
+  long fd;
+  do fd = ::syscall(SYS_openat, AT_FDCWD, path, flags, mode);
   while (fd < 0 && errno == EINTR);
-  return fd;
+  return static_cast<int>(fd);
 }
 
-void close_file(int fd) { ::close(fd); }
+void close_file(int fd) { ::syscall(SYS_close, fd); }
 
 std::int64_t read_file(const char* path, char* buffer, std::size_t size) {
   const int fd = open_file(path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return -1;
   std::int64_t got;
-  do got = ::read(fd, buffer, size - 1);
+  do got = ::syscall(SYS_read, fd, buffer, size - 1);
   while (got < 0 && errno == EINTR);
   const int error = errno;
-  ::close(fd);
+  close_file(fd);
   errno = error;
   buffer[got < 0 ? 0 : got] = '\0';
   return got;
@@ -61,7 +63,7 @@ void sleep_ns(std::uint64_t ns) {
   timespec time = {};
   time.tv_sec = static_cast<time_t>(ns / 1'000'000'000u);
   time.tv_nsec = static_cast<long>(ns % 1'000'000'000u);
-  ::syscall(SYS_nanosleep, &time, nullptr);  // not nanosleep(): that is a cancellation point
+  ::syscall(SYS_nanosleep, &time, nullptr);
 }
 
 void pause_cpu() {
