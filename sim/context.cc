@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "capture.h"
+#include "pool.h"
+
 namespace sim {
 namespace {
 
@@ -143,6 +146,7 @@ CUresult find_stream(CUstream given, StreamMode mode, Stream*& stream) {
   Context* context = nullptr;
   if (const CUresult result = require_context(context); result != CUDA_SUCCESS) return result;
   stream = legacy ? &context->legacy : per_thread_stream(*context);
+  if (legacy && captures_active.load(std::memory_order_relaxed) > 0) return forbid_implicit(*stream);
   return CUDA_SUCCESS;
 }
 
@@ -322,7 +326,9 @@ SIM_FN(cuCtxGetDevice_v2, (CUdevice * out, CUcontext given), (out, given)) {
 static CUresult synchronize(CUcontext given) {
   Context* context = nullptr;
   if (const CUresult result = given_or_current(given, context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = forbid_unsafe(); result != CUDA_SUCCESS) return result;
   wait_context(*context);
+  trim_pools(context->ordinal);
   return CUDA_SUCCESS;
 }
 SIM_FN(cuCtxSynchronize, (), ()) { return synchronize(nullptr); }

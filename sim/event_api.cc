@@ -3,6 +3,7 @@
 #include "context.h"
 #include "device_internal.h"
 #include "launch.h"
+#include "pool.h"
 
 using namespace sim;
 
@@ -147,6 +148,7 @@ SIM_FN(cuEventSynchronize, (CUevent given), (given)) {
   }
   const RecordPtr record = event->record;
   if (record != nullptr) wait_reached(*record, (event->flags & kEventBlockingSync) == 0);
+  trim_pools(event->context->ordinal);
   return CUDA_SUCCESS;
 }
 SIM_FN(cuEventElapsedTime, (float* out, CUevent start, CUevent end), (out, start, end)) {

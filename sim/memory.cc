@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "context.h"
+#include "graph.h"
+#include "pool.h"
 
 namespace sim {
 
@@ -153,7 +155,8 @@ void give_address(Allocation* allocation) {
   if (allocation->backed) {
     mmap(pages, charged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   } else if (allocation->touched && charged >= 64 * 1024) {
-    madvise(reinterpret_cast<void*>(round_up(address, 4096)), charged - 4096, MADV_DONTNEED);
+    const std::uint64_t first = round_up(address, 4096);
+    madvise(reinterpret_cast<void*>(first), (address + charged) / 4096 * 4096 - first, MADV_DONTNEED);
   }
   if (charged < kMiB) {
     Block& block = block_of(address);
@@ -202,9 +205,11 @@ CUresult allocate(Context& context, std::uint64_t bytes, MemoryKind kind, CUdevi
 }
 
 void release(Allocation* allocation) {
+  if (allocation->kind == MemoryKind::kPool) return return_to_pool(allocation);
+  if (allocation->kind == MemoryKind::kGraph) return return_to_graph(allocation);
   const int channel = driver.queues[allocation->ordinal]->channel;
   const std::uint64_t charged = allocation->charged;
-  const bool pays = allocation->kind != MemoryKind::kPool && allocation->shared == 0;
+  const bool pays = allocation->shared == 0;
   if (allocation->shared != 0) leave_shared(*allocation);
   {
     std::lock_guard<std::mutex> lock(memory_lock);
@@ -218,11 +223,19 @@ bool is_accessible(CUdeviceptr address, std::uint64_t bytes) {
   if (address == 0) return false;
   bool ours = false;
   if (is_mapped_range(address, bytes, ours)) return true;
-  if (ours) return false;
+  if (ours) return false;  // reserved, but nothing is mapped there
   std::lock_guard<std::mutex> lock(memory_lock);
   if (range == nullptr || address < range->base || address >= range->base + range->size) return true;
   const Allocation* allocation = find_allocation(address);
   return allocation != nullptr && address + bytes <= allocation->address + allocation->charged;
+}
+
+bool is_device_address(CUdeviceptr address) {
+  bool ours = false;
+  is_mapped_range(address, 1, ours);
+  if (ours) return true;
+  std::lock_guard<std::mutex> lock(memory_lock);
+  return range != nullptr && address >= range->base && address < range->base + range->size;
 }
 
 bool touch(CUdeviceptr address, std::uint64_t bytes) {

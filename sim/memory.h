@@ -17,7 +17,7 @@ namespace sim {
 
 struct Pool;
 
-enum class MemoryKind : std::uint8_t { kDevice, kManaged, kPool, kGraph, kImported };
+enum class MemoryKind : std::uint8_t { kDevice, kManaged, kArray, kPool, kGraph, kImported };
 
 struct Allocation {
   std::uint64_t address = 0;
@@ -29,8 +29,12 @@ struct Allocation {
   std::int32_t ordinal = 0;
   MemoryKind kind = MemoryKind::kDevice;
   bool touched = false;      // something may have been written: the pages go back on free
+  bool orphan = false;       // graph memory whose graphs are gone
   bool backed = false;       // lies in a shared file now (IPC)
   std::uint32_t shared = 0;  // index + 1 in Device::shared
+
+  // Never written: large ones come from fresh pages and give them back when freed.
+  bool is_zero() const { return !touched && !backed && charged >= kMiB; }
 };
 
 constexpr std::uint64_t kSmallUnit = 512, kBlock = 2 * kMiB;
@@ -58,6 +62,9 @@ void release(Allocation* allocation);
 bool is_accessible(CUdeviceptr address, std::uint64_t bytes);
 // The same, and remembers that something is written there.
 bool touch(CUdeviceptr address, std::uint64_t bytes);
+
+// In the range of device memory, allocated or not, or reserved by the virtual memory calls.
+bool is_device_address(CUdeviceptr address);
 
 // Gives up this process's part in an allocation that others may have open (ipc.cc).
 void leave_shared(Allocation& allocation);

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "capture.h"
 #include "context.h"
 #include "memory.h"
 
@@ -33,6 +34,7 @@ const std::pair<const std::uint64_t, HostRange>* find_host(std::uint64_t address
 CUresult allocate_here(CUdeviceptr* out, std::uint64_t bytes, MemoryKind kind) {
   Context* context = nullptr;
   if (const CUresult result = require_context(context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = forbid_unsafe(); result != CUDA_SUCCESS) return result;
   return allocate(*context, bytes, kind, out);
 }
 

@@ -4,6 +4,7 @@
 #include "capture.h"
 #include "context.h"
 #include "memory.h"
+#include "pool.h"
 
 using namespace sim;
 
@@ -134,6 +135,7 @@ SIM_STREAM_FN(cuStreamSynchronize, (CUstream given), (given)) {
   SIM_FIND_STREAM(given);
   if (const CUresult result = forbid_in_capture(stream); result != CUDA_SUCCESS) return result;
   wait_idle(*stream);
+  trim_pools(stream->context->ordinal);
   return CUDA_SUCCESS;
 }
 SIM_STREAM_FN(cuStreamQuery, (CUstream given), (given)) {

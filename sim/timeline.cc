@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "context.h"
+#include "graph.h"
 
 namespace sim {
 namespace {
@@ -131,6 +132,17 @@ void place_record(Queue& queue, Work& work, std::uint64_t ready, std::uint64_t v
   extend_work(*driver.shared, queue.channel, record.v);
 }
 
+std::uint64_t place_graph_record(Queue& queue, const PlanStep& step, std::uint64_t ready, std::uint64_t vtime) {
+  Event* event = object<Event>(step.node->event);
+  if (event == nullptr) return ready;
+  Work work;
+  work.timed = (event->flags & kEventDisableTiming) == 0;
+  work.record = std::make_shared<Record>();
+  place_record(queue, work, ready, vtime);
+  event->record = work.record;
+  return work.record->v;
+}
+
 bool has_reached(const Record& record) {
   return record.state == Record::State::kPlaced && load(record.queue->shared_channel().vtime) >= record.v;
 }
@@ -171,18 +183,27 @@ bool place_part(Queue& queue, Work& work, std::uint64_t ready, std::uint64_t vti
   return false;
 }
 
-std::uint64_t place_graph(Queue& queue, Work& graph, std::uint64_t ready, std::uint64_t vtime) {
-  std::vector<std::uint64_t> ends(graph.parts.size(), ready);
-  std::uint64_t end = ready;
-  for (std::size_t i = 0; i < graph.parts.size(); ++i) {
-    Work& part = graph.parts[i];
+std::uint64_t place_graph(Queue& queue, const Plan& plan, std::uint64_t ready, std::uint64_t vtime) {
+  static thread_local std::vector<std::uint64_t> ends;
+  ends.assign(plan.steps.size(), ready);
+  std::uint64_t last = ready;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const PlanStep& step = plan.steps[i];
     std::uint64_t begin = ready;
-    for (const std::uint32_t before : part.after) begin = std::max(begin, ends[before]);
-    ends[i] = begin;
-    place_part(queue, part, begin, vtime, ends[i]);
-    end = std::max(end, ends[i]);
+    for (std::uint32_t k = step.before_begin; k < step.before_end; ++k) begin = std::max(begin, ends[plan.before[k]]);
+    std::uint64_t end = begin;
+    if (step.kind == PlanStep::Kind::kKernel) {
+      end = place_kernel(queue, begin, step.duration, step.sms);
+    } else if (step.kind == PlanStep::Kind::kTime) {
+      end = begin + step.duration;
+      extend_work(*driver.shared, queue.channel, end);
+    } else if (step.kind == PlanStep::Kind::kRecord) {
+      end = place_graph_record(queue, step, begin, vtime);
+    }
+    ends[i] = end;
+    last = std::max(last, end);
   }
-  return end;
+  return last;
 }
 
 void count_launch(Stream& stream) {
@@ -196,7 +217,7 @@ bool place(Stream& stream, Work& work, std::uint64_t vtime) {
   const std::uint64_t ready = ready_time(stream, vtime);
   std::uint64_t end = ready;
   if (work.kind == Work::Kind::kGraph) {
-    end = place_graph(queue, work, ready, vtime);
+    end = place_graph(queue, *work.plan, ready, vtime);
   } else if (!place_part(queue, work, ready, vtime, end)) {
     return false;
   }

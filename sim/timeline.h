@@ -41,10 +41,9 @@ struct Work {
   CUhostFn host = nullptr;              // kHost
   CUstreamCallback callback = nullptr;  // kCallback
   void* user_data = nullptr;
-  std::function<void()> action;      // done when placed: bytes moved, memory freed
-  std::function<bool()> ready;       // kWaitValue, foreign events
-  std::vector<Work> parts;           // kGraph: parts[i] after parts[after[i]...]
-  std::vector<std::uint32_t> after;  // within parts: indices of the parts it follows
+  std::function<void()> action;             // done when placed: bytes moved, memory freed
+  std::function<bool()> ready;              // kWaitValue, foreign events
+  std::shared_ptr<const struct Plan> plan;  // kGraph
   std::uint64_t sequence = 0;
   bool running = false;  // its host function is being run by some thread
 };
@@ -61,7 +60,8 @@ struct Stream : Object<Tag::kStream> {
   std::deque<Work> deferred;
   std::unique_ptr<std::uint64_t[]> ends;  // of the last kPendingLaunches launches, a ring
   std::uint64_t launches = 0;
-  struct Capture* capture = nullptr;
+  std::shared_ptr<struct Capture> capture;  // non-null while it is being captured
+  std::vector<struct Node*> frontier;       // what the next captured work follows
 
   bool blocking() const { return (flags & kStreamNonBlocking) == 0; }
 };
@@ -73,8 +73,8 @@ struct Event : Object<Tag::kEvent> {
   RecordPtr record;               // the latest; null before the first
   SharedEvent* shared = nullptr;  // seen by other processes
   bool imported = false;
-  struct Capture* capture = nullptr;  // recorded in a stream that was being captured
-  std::vector<struct Node*> captured;
+  std::shared_ptr<struct Capture> capture;  // recorded last in a stream that was being captured
+  std::vector<struct Node*> captured;       // what it stands for there
 };
 
 // SMs in use over virtual time: steps, ascending; each holds until the next one's begin; the last has used == 0.
