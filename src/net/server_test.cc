@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <mutex>
 
 #include "net/health.h"
 #include "net/test_server.h"
@@ -48,9 +49,12 @@ Router test_router(Waiting& waiting) {
 class ServerTest : public testing::Test {
  protected:
   ServerTest() : router_(test_router(waiting_)) {}
-  void start(ServerLimits limits = {}) { running_.emplace(router_, limits); }
+  // Tests also ask from a second thread: whichever comes first starts the server.
+  void start(ServerLimits limits = {}) {
+    std::call_once(started_, [&] { running_.emplace(router_, limits); });
+  }
   RunningServer& running() {
-    if (!running_) start();
+    start();
     return *running_;
   }
   RawClient raw() { return RawClient(running().socket()); }
@@ -62,6 +66,7 @@ class ServerTest : public testing::Test {
 
   Waiting waiting_;
   Router router_;
+  std::once_flag started_;
   std::optional<RunningServer> running_;
 };
 
@@ -330,7 +335,7 @@ TEST_F(ServerTest, TheTargetsOwnHostCounts) {
 }
 
 TEST_F(ServerTest, AnAnswerMayComeLater) {
-  auto answer = std::async([&] { return get("/wait"); });
+  auto answer = std::async(std::launch::async, [&] { return get("/wait"); });
   ASSERT_TRUE(someone_waits());
   running().on_loop([&] { waiting_.responders[0].send(json(200, R"({"granted":true})")); });
   EXPECT_EQ(answer.get().body, R"({"granted":true})");
@@ -376,7 +381,7 @@ TEST_F(ServerTest, OnlyTheFirstAnswerCounts) {
 }
 
 TEST_F(ServerTest, ADroppedResponderIsA500) {
-  auto answer = std::async([&] { return get("/wait"); });
+  auto answer = std::async(std::launch::async, [&] { return get("/wait"); });
   ASSERT_TRUE(someone_waits());
   running().on_loop([&] { waiting_.responders.clear(); });
   EXPECT_EQ(answer.get().status, 500);
@@ -391,7 +396,8 @@ TEST_F(ServerTest, AStreamArrivesPieceByPiece) {
     ++pieces;
     return true;
   };
-  auto answer = std::async([&] { return request(running().unix_endpoint(), "GET", "/wait", {}, options).value(); });
+  auto answer = std::async(std::launch::async,
+                           [&] { return request(running().unix_endpoint(), "GET", "/wait", {}, options).value(); });
   ASSERT_TRUE(someone_waits());
   running().on_loop([&] { waiting_.responders[0].begin_stream({200, "text/event-stream", "data: 1\n\n", {}}); });
   ASSERT_TRUE(running().eventually([&] { return pieces >= 1; }));
