@@ -36,6 +36,8 @@ void learn(Cost& cost, std::uint64_t ns) {
   const std::uint64_t old = cost.ns.load(std::memory_order_relaxed);
   std::uint64_t next = sample;
   if (old != 0 && sample < 4 * old && old < 4 * sample) next = (3 * old + sample) / 4;
+  const bool close = old != 0 && sample * 8 < old * 9 && old * 8 < sample * 9;
+  cost.steady.store(close ? cost.steady.load(std::memory_order_relaxed) + 1 : 0, std::memory_order_relaxed);
   cost.ns.store(static_cast<std::uint32_t>(next), std::memory_order_relaxed);
   cost.unsettled.store(0, std::memory_order_relaxed);
 }

@@ -14,9 +14,11 @@ struct Unit;
 inline constexpr std::uint32_t kUnknownCostNs = 10'000;
 
 struct Cost {
-  std::atomic<std::uint64_t> key;        // 0 = free
-  std::atomic<std::uint32_t> ns;         // expected device time of one unit; never 0 once known
-  std::atomic<std::uint32_t> unsettled;  // launched and not yet measured, while the cost is unknown
+  std::atomic<std::uint64_t> key;         // 0 = free
+  std::atomic<std::uint32_t> ns;          // expected device time of one unit; never 0 once known
+  std::atomic<std::uint32_t> unsettled;   // launched and not yet measured, while the cost is unknown
+  std::atomic<std::uint32_t> steady;      // samples in a row that were close to what was expected
+  std::atomic<std::uint32_t> unmeasured;  // times that a measurement was thought unnecessary
 };
 
 Cost& cost_of(const Unit& unit);

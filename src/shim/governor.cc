@@ -144,6 +144,16 @@ std::int64_t monotonic_ns() {
   return static_cast<std::int64_t>(now.tv_sec) * kSecond + now.tv_nsec;
 }
 
+bool alone_on(unsigned device, std::int64_t now) {
+  if (state.page != nullptr && static_cast<std::int64_t>(state.page->live.devices[device].contended_until_ns.load(
+                                   std::memory_order_relaxed)) > now)
+    return false;
+  int processes = 0;
+  for (const region::Shared<std::uint64_t>& word : state.region.ext().header.live)
+    processes += __builtin_popcountll(word.load(std::memory_order_relaxed));
+  return processes <= 1;
+}
+
 void correct_charge(unsigned device, std::int64_t now, std::int64_t delta_ns) {
   region::correct_time(words_of(device), rule_for(device, now).rate, now, delta_ns, kDepthNs);
 }

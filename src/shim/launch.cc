@@ -9,13 +9,15 @@
 namespace kiboko::shim {
 
 std::atomic<LaunchMode> launch_mode{LaunchMode::Unknown};
-thread_local Lease lease __attribute__((tls_model("initial-exec"))) = {};
+constinit thread_local Lease lease = {};
 
 namespace {
 
 constexpr std::int64_t kLeaseNs = 500'000;      // of device time
 constexpr std::int64_t kSegmentNs = 1'000'000;  // expected work after which a segment is closed
 constexpr std::uint32_t kSegmentLaunches = 256;
+constexpr std::uint32_t kBriefRuns = 16;
+constexpr std::uint32_t kSteadySamples = 16;
 
 }  // namespace
 
@@ -70,23 +72,32 @@ bool use_up(std::atomic<std::uint32_t>& count) {
   return left != 0 && count.compare_exchange_strong(left, left - 1, std::memory_order_relaxed);
 }
 
+// A program that waits for each short round, of work that takes the same time each round, is measured now and then.
+bool predictable(const StreamState& stream_state, Cost& cost) {
+  if (stream_state.brief_runs.load(std::memory_order_relaxed) < kBriefRuns ||
+      cost.steady.load(std::memory_order_relaxed) < kSteadySamples)
+    return false;
+  return (cost.unmeasured.fetch_add(1, std::memory_order_relaxed) * 2654435761U >> 29) != 0;  // seven in eight
+}
+
 void launch_on(ContextState& context, StreamState& stream_state, CUstream stream, const Unit& unit) {
   Lease& l = lease;
   if (l.stream_state != nullptr) flush_lease(*l.stream_state);
-  if (full(stream_state)) close_segment(stream_state, stream);
+  if (full(stream_state)) close_segment(stream_state, stream, false);
   settle(context);
   Cost& cost = cost_of(unit);
   if (!known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 2) {
-    close_segment(stream_state, stream);
+    close_segment(stream_state, stream, false);
     wait_for_measure(context, cost);
   }
   const std::uint32_t expected = expected_ns(cost);
   if (l.left_ns < expected) {
     const std::int64_t amount = expected > kLeaseNs ? expected : kLeaseNs;
+    close_segment(stream_state, stream, false);  // a wait must not be measured as work
     take_lease(context, amount);
     l.left_ns += amount;
   }
-  if (!open_segment(context, stream_state, stream, 0)) return;
+  if (!open_segment(context, stream_state, stream, !predictable(stream_state, cost))) return;
   note_kind(stream_state, cost);
   l.left_ns -= expected;
   l.spent_ns = expected;
@@ -122,7 +133,7 @@ void after_launch() {
   lease.close_after = 0;
   if (lease.stream_state == nullptr) return;
   const RelaxedCapture relaxed;
-  close_segment(*lease.stream_state, lease.stream);
+  close_segment(*lease.stream_state, lease.stream, false);
 }
 
 }  // namespace kiboko::shim

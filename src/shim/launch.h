@@ -40,7 +40,7 @@ struct Lease {
   std::uint32_t launches;     // since the last flush
   std::uint32_t close_after;  // end the segment after this launch
 };
-extern thread_local Lease lease;
+extern constinit thread_local Lease lease;
 
 // Called once by activate() with the phase it found, and in the child of a fork.
 void launch_configure(Phase phase);

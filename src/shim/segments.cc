@@ -26,6 +26,7 @@ constexpr unsigned kStreams = 64;
 constexpr unsigned kSegments = 256;
 constexpr std::int64_t kRebaseNs = 1'000'000'000;
 constexpr unsigned kNotReadyBeforeGivingUp = 4;
+constexpr std::int64_t kBriefNs = 500'000;  // work of a round that a program waits for
 
 enum : std::uint32_t { kFree = 0, kOpening = 1, kOpen = 2, kPending = 3 };
 
@@ -170,26 +171,30 @@ bool measure(ContextState& context, Segment& segment, std::int64_t now, Measured
 }
 
 // Is the segment longer than its work by more than errors of the estimates explain?
-bool has_gaps(const Segment& segment, std::int64_t length) {
-  if (segment.tight || segment.cost == nullptr) return false;
-  return known(*segment.cost) && length > segment.expected_ns + segment.expected_ns / 4 + 50'000;
+// Others' turns stretch it too, so the question has an answer only while nobody else is there.
+bool has_gaps(const Segment& segment, unsigned device, std::int64_t length, std::int64_t now) {
+  if (segment.tight || segment.cost == nullptr || !known(*segment.cost)) return false;
+  return length > segment.expected_ns + segment.expected_ns / 4 + 50'000 && alone_on(device, now);
+}
+
+void count_launches(const ContextState& context, std::uint32_t launches) {
+  state.region.ext().counters[state.slot.index].device[context.device].launches.fetch_add(launches,
+                                                                                          std::memory_order_relaxed);
 }
 
 void account(ContextState& context, Segment& segment, const Measured& measured, std::int64_t now) {
   region::DeviceWords& words = state.region.ext().devices[context.device];
   const std::int64_t length = measured.end_ns - measured.start_ns;
-  const bool gaps = has_gaps(segment, length);
+  const bool gaps = has_gaps(segment, context.device, length, now);
   // With gaps, only as much time as the work takes is covered, from the start on.
   const std::int64_t work = gaps ? segment.expected_ns : length;
   const auto covered = static_cast<std::int64_t>(region::cover(words, static_cast<std::uint64_t>(measured.start_ns),
                                                                static_cast<std::uint64_t>(measured.start_ns + work)));
-  words.covered_ns.fetch_add(static_cast<std::uint64_t>(covered), std::memory_order_relaxed);
-  words.charged_ns.fetch_add(static_cast<std::uint64_t>(covered), std::memory_order_relaxed);
   correct_charge(context.device, now, covered - segment.expected_ns);
 
-  region::SlotCounters& counters = state.region.ext().counters[state.slot.index].device[context.device];
-  counters.busy_ns.fetch_add(static_cast<std::uint64_t>(work), std::memory_order_relaxed);
-  counters.launches.fetch_add(segment.launches, std::memory_order_relaxed);
+  state.region.ext().counters[state.slot.index].device[context.device].busy_ns.fetch_add(
+      static_cast<std::uint64_t>(work), std::memory_order_relaxed);
+  count_launches(context, segment.launches);
 
   if (segment.cost != nullptr && segment.launches != 0 && !gaps) {
     learn(*segment.cost, static_cast<std::uint64_t>(length) / segment.launches);
@@ -266,11 +271,11 @@ StreamState* stream_state(ContextState& context, CUstream stream) {
   return nullptr;
 }
 
-bool open_segment(ContextState& context, StreamState& stream_state, CUstream stream, std::int64_t now) {
+bool open_segment(ContextState& context, StreamState& stream_state, CUstream stream, bool measured) {
   if (stream_state.open.load(std::memory_order_acquire) != nullptr) return true;
   Segment* segment = take_free(context);
   if (segment == nullptr) return true;  // everything is in flight: this launch goes unmeasured, its charge stands
-  if (!make_events(*segment) || real.cuEventRecord(segment->start, stream) != CUDA_SUCCESS) {
+  if (measured && (!make_events(*segment) || real.cuEventRecord(segment->start, stream) != CUDA_SUCCESS)) {
     segment->state.store(kFree, std::memory_order_release);
     return false;
   }
@@ -279,8 +284,8 @@ bool open_segment(ContextState& context, StreamState& stream_state, CUstream str
   segment->cost = nullptr;
   segment->expected_ns = 0;
   segment->launches = 0;
-  segment->opened_ns = now;
   segment->tight = false;
+  segment->measured = measured;
   stream_state.expected_ns.store(0, std::memory_order_relaxed);
   stream_state.launches.store(0, std::memory_order_relaxed);
   stream_state.cost.store(nullptr, std::memory_order_relaxed);
@@ -292,9 +297,9 @@ bool open_segment(ContextState& context, StreamState& stream_state, CUstream str
   return true;
 }
 
-void close_segment(StreamState& stream_state, CUstream stream) {
+std::int64_t close_segment(StreamState& stream_state, CUstream stream, bool before_wait) {
   Segment* segment = stream_state.open.exchange(nullptr, std::memory_order_acq_rel);
-  if (segment == nullptr) return;
+  if (segment == nullptr) return 0;
   flush_lease(stream_state);
   stream_state.serial.fetch_add(1, std::memory_order_acq_rel);
   segment->launches = stream_state.launches.load(std::memory_order_relaxed);
@@ -302,24 +307,48 @@ void close_segment(StreamState& stream_state, CUstream stream) {
   segment->cost =
       stream_state.mixed.load(std::memory_order_relaxed) ? nullptr : stream_state.cost.load(std::memory_order_relaxed);
   segment->tight = segment->launches == 1;
+  if (before_wait && segment->expected_ns < kBriefNs)
+    stream_state.brief_runs.fetch_add(1, std::memory_order_relaxed);
+  else
+    stream_state.brief_runs.store(0, std::memory_order_relaxed);
   ContextState& context = *segment->context;
+  if (!segment->measured) {
+    count_launches(context, segment->launches);
+    const std::int64_t expected = segment->expected_ns;
+    segment->state.store(kFree, std::memory_order_release);
+    return before_wait ? expected : 0;
+  }
   context.expected_ns.fetch_add(segment->expected_ns, std::memory_order_relaxed);
   if (real.cuEventRecord(segment->end, stream) != CUDA_SUCCESS) {
     release(context, *segment);
-    return;
+    return 0;
   }
   segment->state.store(kPending, std::memory_order_release);
   push_closed(context, segment);
+  return 0;
 }
 
-void close_all(ContextState& context) {
+std::int64_t close_all(ContextState& context) {
+  std::int64_t unmeasured = 0;
   for (unsigned i = 0; i < kStreams; ++i) {
     StreamState& stream = context.streams[i];
     if (stream.open.load(std::memory_order_relaxed) == nullptr) continue;
     const CUstream handle = context.handles[i];
     if (stream.key.load(std::memory_order_relaxed) != stream_key(handle)) continue;  // another thread's own stream
-    close_segment(stream, handle);
+    unmeasured += close_segment(stream, handle, true);
   }
+  return unmeasured;
+}
+
+void settle_unmeasured(ContextState& context, std::int64_t expected_ns) {
+  if (expected_ns <= 0) return;
+  const std::int64_t now = now_ns();
+  const auto covered = static_cast<std::int64_t>(region::cover(state.region.ext().devices[context.device],
+                                                               static_cast<std::uint64_t>(now - expected_ns),
+                                                               static_cast<std::uint64_t>(now)));
+  correct_charge(context.device, now, covered - expected_ns);
+  state.region.ext().counters[state.slot.index].device[context.device].busy_ns.fetch_add(
+      static_cast<std::uint64_t>(expected_ns), std::memory_order_relaxed);
 }
 
 void settle(ContextState& context) {
@@ -364,7 +393,7 @@ void forget_stream(CUstream gone) {
   const std::uint64_t key = stream_key(gone);
   for (StreamState& stream : context->streams) {
     if (stream.key.load(std::memory_order_acquire) != key) continue;
-    close_segment(stream, gone);
+    close_segment(stream, gone, false);
     stream.tight.store(0, std::memory_order_relaxed);
     stream.gaps.store(0, std::memory_order_relaxed);
   }

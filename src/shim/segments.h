@@ -24,8 +24,8 @@ struct Segment {
   Segment* next;
   Cost* cost;  // when all launches were of one unit, else null
   std::int64_t expected_ns;
-  std::int64_t opened_ns;  // host time
   std::uint32_t launches;
+  bool measured;                     // between events, or not (open_segment)
   bool tight;                        // exactly one launch: start to end is that launch
   std::atomic<std::uint32_t> state;  // see segments.cc
 };
@@ -38,8 +38,9 @@ struct StreamState {
   std::atomic<std::int64_t> expected_ns;  // of the open segment, as flushed by its threads
   std::atomic<std::uint32_t> launches;
   std::atomic<Cost*> cost;
-  std::atomic<bool> mixed;          // launches of several units
-  std::atomic<std::uint32_t> gaps;  // segments in which the device idled, lately
+  std::atomic<bool> mixed;                // launches of several units
+  std::atomic<std::uint32_t> gaps;        // segments in which the device idled, lately
+  std::atomic<std::uint32_t> brief_runs;  // segments in a row that were short and ended by a synchronisation
 };
 
 // Of the calling thread's current context; null when there is none or it was not granted a device.
@@ -47,12 +48,16 @@ ContextState* current_context();
 unsigned device_of(const ContextState& context);
 StreamState* stream_state(ContextState& context, CUstream stream);
 
-// Opens a segment on `stream` if none is open; false on a driver error.
-bool open_segment(ContextState& context, StreamState& state, CUstream stream, std::int64_t now_ns);
-// Closes the open one, if any: records its end and hands it to settle().
-void close_segment(StreamState& state, CUstream stream);
+// Opens a segment on `stream` if none is open; false on a driver error. An unmeasured one records no events: it is
+// for work that is known well and about to be waited for, and is charged by the moment the wait ends.
+bool open_segment(ContextState& context, StreamState& state, CUstream stream, bool measured);
+// Closes the open one, if any: records its end and hands it to settle(). Returns the expected time of an unmeasured
+// one.
+std::int64_t close_segment(StreamState& state, CUstream stream, bool before_wait);
 // Before a synchronisation of the current context: closes what is open on its streams.
-void close_all(ContextState& context);
+std::int64_t close_all(ContextState& context);
+// After the wait: the unmeasured work ended about now.
+void settle_unmeasured(ContextState& context, std::int64_t expected_ns);
 
 // Charges what has finished. Cheap when nothing has; one thread at a time, others return at once.
 void settle(ContextState& context);

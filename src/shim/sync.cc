@@ -13,13 +13,17 @@ template <class Close, class Call>
 CUresult synchronized(Close close, Call call) {
   if (!active()) return call();
   ContextState* context = nullptr;
+  std::int64_t unmeasured = 0;
   {
     const RelaxedCapture relaxed;
     context = current_context();
-    if (context != nullptr) close(*context);
+    if (context != nullptr) unmeasured = close(*context);
   }
   const CUresult result = call();
-  if (context != nullptr) settle(*context);
+  if (context != nullptr) {
+    settle_unmeasured(*context, unmeasured);
+    settle(*context);
+  }
   pool_settle();
   return result;
 }
@@ -27,16 +31,17 @@ CUresult synchronized(Close close, Call call) {
 template <class Call>
 CUresult synchronized_stream(CUstream stream, Call call) {
   return synchronized(
-      [&](ContextState& context) {
+      [&](ContextState& context) -> std::int64_t {
         if (stream == nullptr) return close_all(context);  // the legacy stream waits for the others
-        if (StreamState* state = stream_state(context, stream); state != nullptr) close_segment(*state, stream);
+        StreamState* const on = stream_state(context, stream);
+        return on != nullptr ? close_segment(*on, stream, true) : 0;
       },
       call);
 }
 
 template <class Call>
 CUresult synchronized_all(Call call) {
-  return synchronized([](ContextState& context) { close_all(context); }, call);
+  return synchronized([](ContextState& context) { return close_all(context); }, call);
 }
 
 }  // namespace
