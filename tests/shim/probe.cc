@@ -1,9 +1,12 @@
 // The program under test: a list of words on the command line, done one after another, each answered by one line on
 // standard output. Linked against libcuda.so.1 as an engine would be; NVML by dlopen, as tools do.
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -209,13 +212,19 @@ void nvml_devices() {
 
 // ---- processes
 
+// "fork 2 a b": the child does the next two words and ends, the parent goes on after them.
 void fork_here() {
+  const auto mine = next_word + 1 + strtoull(words.at(next_word).c_str(), nullptr, 10);
+  ++next_word;
   const pid_t child = fork();
-  if (child == 0) return;  // the rest of the words is the child's
+  if (child == 0) {
+    words.resize(mine);
+    return;
+  }
   int status = 0;
   waitpid(child, &status, 0);
   say("child " + std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)));
-  next_word = words.size();
+  next_word = mine;
 }
 
 void exec_here() {
@@ -229,6 +238,59 @@ void exec_here() {
 void close_all() {
   for (int fd = 3; fd < 1024; ++fd) close(fd);
   say("closed");
+}
+
+// What a library must leave alone: signals, umask, environment, working directory.
+void print_surroundings() {
+  std::string text = "surroundings";
+  FILE* status = fopen("/proc/self/status", "re");
+  char line[256];
+  while (status != nullptr && fgets(line, sizeof line, status) != nullptr)
+    if (strncmp(line, "Sig", 3) == 0 && strncmp(line, "SigQ", 4) != 0) text += " " + std::string(line + 8, 16);
+  if (status != nullptr) fclose(status);
+  const mode_t mask = umask(0);
+  umask(mask);
+  unsigned long long sum = 0;
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    for (const char* c = *variable; *c != 0; ++c) sum = sum * 31 + static_cast<unsigned char>(*c);
+  char folder[512] = "";
+  if (getcwd(folder, sizeof folder) == nullptr) folder[0] = 0;
+  say(text + " " + std::to_string(mask) + " " + std::to_string(sum) + " " + folder);
+}
+
+void print_maps() {
+  std::string text = "maps";
+  FILE* maps = fopen("/proc/self/maps", "re");
+  char line[512];
+  bool driver = false, shim = false;
+  while (maps != nullptr && fgets(line, sizeof line, maps) != nullptr) {
+    driver = driver || strstr(line, "/libcuda") != nullptr || strstr(line, "/libnvidia") != nullptr;
+    shim = shim || strstr(line, "/libkiboko.so") != nullptr;
+  }
+  if (maps != nullptr) fclose(maps);
+  say(text + (driver ? " driver" : "") + (shim ? " shim" : ""));
+}
+
+void check_errno() {
+  bool kept = true;
+  CUdeviceptr pointer = 0;
+  std::size_t free = 0, total = 0;
+  errno = 77;
+  cuMemGetInfo_v2(&free, &total);
+  kept = kept && errno == 77;
+  const CUresult result = cuMemAlloc_v2(&pointer, 1 << 20);
+  kept = kept && errno == 77;
+  cuMemAlloc_v2(&pointer, 1ULL << 55);
+  kept = kept && errno == 77;
+  cuMemFree_v2(pointer);
+  kept = kept && errno == 77;
+  say("errno", result == CUDA_SUCCESS && kept ? 0 : 1);
+}
+
+// Exits 9 if one of the three standard descriptors is open: somebody took its place.
+void check_closed() {
+  for (int fd = 0; fd < 3; ++fd)
+    if (fcntl(fd, F_GETFD) != -1) exit(9);
 }
 
 struct Verb {
@@ -275,6 +337,10 @@ const Verb kVerbs[] = {
     {"fork", fork_here},
     {"exec", exec_here},
     {"close-all", close_all},
+    {"surroundings", print_surroundings},
+    {"maps", print_maps},
+    {"errno", check_errno},
+    {"still-closed", check_closed},
     {"pid", [] { say("pid " + std::to_string(getpid())); }},
 };
 

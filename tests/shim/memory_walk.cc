@@ -1,0 +1,531 @@
+// The memory program under test: `memory_walk REGION DEVICE scenario [numbers …]`. Each scenario drives the driver's
+// allocation functions and compares, as it goes, what the region has charged with what the driver itself says is taken.
+// That figure comes from the driver's own cuMemGetInfo, found past the interposer. Exit 0 = they agreed throughout.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "region/account.h"
+#include "region/snapshot.h"
+#include "shim/abi.h"
+#include "shim/elf.h"
+
+extern "C" {
+CUresult cuCtxSetCurrent(CUcontext context);
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice device);
+CUresult cuMemAddressReserve(CUdeviceptr* pointer, std::size_t bytes, std::size_t alignment, CUdeviceptr wanted,
+                             unsigned long long flags);
+CUresult cuStreamCreate(CUstream* stream, unsigned flags);
+}
+
+namespace {
+
+namespace region = kiboko::region;
+
+constexpr std::uint64_t kMiB = 1 << 20, kBlock = 2 * kMiB;
+constexpr CUresult kNotSupported = 801;
+
+#define CHECK(condition, ...)                                         \
+  do {                                                                \
+    if (!(condition)) {                                               \
+      printf("%s:%d: %s is false; ", __FILE__, __LINE__, #condition); \
+      printf(__VA_ARGS__);                                            \
+      printf("\n");                                                   \
+      fflush(stdout);                                                 \
+      _exit(1);                                                       \
+    }                                                                 \
+  } while (false)
+#define CHECK_OK(call)                                                \
+  do {                                                                \
+    const CUresult result_ = (call);                                  \
+    CHECK(result_ == CUDA_SUCCESS, "%s answered %d", #call, result_); \
+  } while (false)
+
+const char* region_path;
+CUdevice ordinal;
+CUcontext first_context;
+decltype(&cuMemGetInfo_v2) driver_info;  // the driver's own
+
+std::uint64_t driver_taken() {
+  std::size_t free = 0, total = 0;
+  CHECK_OK(driver_info(&free, &total));
+  return total - free;
+}
+
+// What all processes of the grant are charged on its first device.
+std::uint64_t charged() {
+  static const auto snapshot = std::make_unique<region::RegionSnapshot>();
+  static const int fd = open(region_path, O_RDONLY | O_CLOEXEC);
+  region::PageError error{};
+  CHECK(region::read_snapshot(fd, region::SnapshotCover::Skip, snapshot.get(), &error), "%s", error.text);
+  return snapshot->devices[0].charged;
+}
+
+struct Balance {
+  std::uint64_t charge = charged(), driver = driver_taken();
+  void expect_same(const char* when, unsigned long step = 0) const {
+    const auto more_charged = static_cast<std::int64_t>(charged() - charge);
+    const auto more_taken = static_cast<std::int64_t>(driver_taken() - driver);
+    CHECK(more_charged == more_taken, "after %s (step %lu): charged %+lld, taken %+lld", when, step,
+          static_cast<long long>(more_charged), static_cast<long long>(more_taken));
+  }
+};
+
+void start() {
+  CHECK_OK(cuInit(0));
+  CHECK_OK(cuCtxCreate_v2(&first_context, 0, ordinal));
+  const auto library = kiboko::shim::find_library_by_soname("libcuda.so.1");
+  void* found = kiboko::shim::find_symbol(library, "cuMemGetInfo_v2");
+  CHECK(found != nullptr, "no driver");
+  memcpy(&driver_info, &found, sizeof found);
+}
+
+// ---- one random step at a time -------------------------------------------------------------------------------------
+
+class Walk {
+ public:
+  explicit Walk(unsigned seed) : random_(seed) {}
+
+  const char* step() {
+    struct Move {
+      const char* name;
+      void (Walk::*act)();
+    };
+    static constexpr Move kMoves[] = {{"cuMemAlloc", &Walk::allocate},
+                                      {"cuMemAllocPitch", &Walk::allocate_pitch},
+                                      {"cuMemAllocManaged", &Walk::allocate_managed},
+                                      {"cuMemFree", &Walk::free_one},
+                                      {"cuMemFree", &Walk::free_one},
+                                      {"a refused cuMemFree", &Walk::free_nothing},
+                                      {"a senseless call", &Walk::ask_nonsense},
+                                      {"cuMemAllocAsync", &Walk::allocate_async},
+                                      {"cuMemAllocFromPoolAsync", &Walk::allocate_from_pool},
+                                      {"cuMemPool*", &Walk::change_pools},
+                                      {"a synchronisation", &Walk::synchronize},
+                                      {"cuMemCreate", &Walk::create_handle},
+                                      {"cuMemMap", &Walk::map_handle},
+                                      {"cuMemUnmap", &Walk::unmap_one},
+                                      {"cuMemRelease", &Walk::release_handle},
+                                      {"cuMemRetainAllocationHandle", &Walk::retain_handle},
+                                      {"cuArrayCreate", &Walk::create_array},
+                                      {"cuArrayDestroy", &Walk::destroy_array},
+                                      {"cuModuleLoad", &Walk::load_module},
+                                      {"cuModuleUnload", &Walk::unload_module}};
+    const Move& move = kMoves[below(sizeof kMoves / sizeof kMoves[0])];
+    (this->*move.act)();
+    return move.name;
+  }
+
+  void end_everything() {
+    while (!pointers_.empty()) free_one();
+    while (!handles_.empty()) release_handle();
+    while (!maps_.empty()) unmap_one();
+    while (!arrays_.empty() || !mipmaps_.empty()) destroy_array();
+    while (!modules_.empty()) unload_module();
+    for (const CUmemoryPool pool : pools_) CHECK_OK(cuMemPoolDestroy(pool));
+    pools_.clear();
+    CUmemoryPool pool;
+    if (cuDeviceGetDefaultMemPool(&pool, ordinal) == CUDA_SUCCESS) CHECK_OK(cuMemPoolTrimTo(pool, 0));
+    CHECK_OK(cuCtxSynchronize());
+  }
+
+ private:
+  struct Map {
+    CUdeviceptr at;
+    std::size_t bytes;
+  };
+
+  std::uint64_t below(std::uint64_t n) { return n == 0 ? 0 : random_() % n; }
+  std::uint64_t some_bytes() {
+    constexpr std::uint64_t kMost[] = {600, 64 << 10, kMiB, 3 * kMiB, 20 * kMiB};
+    return 1 + below(kMost[below(5)]);
+  }
+  template <class T>
+  T pick_out(std::vector<T>& from) {
+    std::swap(from[below(from.size())], from.back());
+    const T one = from.back();
+    from.pop_back();
+    return one;
+  }
+  // An allocation may be refused for lack of room; nothing else is accepted.
+  template <class T>
+  void keep(CUresult result, std::vector<T>& in, T made) {
+    if (result == CUDA_SUCCESS)
+      in.push_back(made);
+    else
+      CHECK(result == CUDA_ERROR_OUT_OF_MEMORY || result == kNotSupported, "answered %d", result);
+  }
+
+  void allocate() {
+    CUdeviceptr pointer = 0;
+    const CUresult result = cuMemAlloc_v2(&pointer, some_bytes());
+    keep(result, pointers_, pointer);
+  }
+  void allocate_pitch() {
+    CUdeviceptr pointer = 0;
+    std::size_t pitch = 0;
+    const CUresult result = cuMemAllocPitch_v2(&pointer, &pitch, 1 + below(5000), 1 + below(3000), 4);
+    keep(result, pointers_, pointer);
+  }
+  void allocate_managed() {
+    CUdeviceptr pointer = 0;
+    const CUresult result = cuMemAllocManaged(&pointer, some_bytes(), 1);
+    keep(result, pointers_, pointer);
+  }
+  void free_one() {
+    if (pointers_.empty()) return;
+    const CUdeviceptr pointer = pick_out(pointers_);
+    CUresult result;
+    if (below(2) == 0)
+      result = cuMemFree_v2(pointer);
+    else
+      result = below(2) == 0 ? cuMemFreeAsync(pointer, nullptr) : cuMemFreeAsync_ptsz(pointer, nullptr);
+    CHECK_OK(result);
+    last_freed_ = pointer;
+  }
+  void free_nothing() {
+    for (const CUdeviceptr live : pointers_)
+      if (live == last_freed_) return;  // given out again
+    if (last_freed_ != 0) CHECK(cuMemFree_v2(last_freed_) != CUDA_SUCCESS, "freed twice");
+    CHECK(cuMemFree_v2(0x1234567) != CUDA_SUCCESS, "freed what was never allocated");
+    CHECK_OK(cuMemFree_v2(0));
+  }
+  void ask_nonsense() {
+    CUdeviceptr pointer = 0;
+    CHECK(cuMemAlloc_v2(nullptr, 4096) == CUDA_ERROR_INVALID_VALUE, "a null pointer was accepted");
+    CHECK(cuMemAlloc_v2(&pointer, 0) == CUDA_ERROR_INVALID_VALUE, "no bytes were accepted");
+    CHECK(cuMemAlloc_v2(&pointer, SIZE_MAX) == CUDA_ERROR_OUT_OF_MEMORY, "everything was given");
+    CHECK(cuMemAlloc_v2(&pointer, SIZE_MAX / 2) == CUDA_ERROR_OUT_OF_MEMORY, "half of everything was given");
+    CHECK(cuMemAllocAsync(&pointer, SIZE_MAX - 5, nullptr) == CUDA_ERROR_OUT_OF_MEMORY, "everything was given");
+  }
+
+  void allocate_async() {
+    CUdeviceptr pointer = 0;
+    const std::uint64_t bytes = some_bytes();
+    const CUresult result =
+        below(2) == 0 ? cuMemAllocAsync(&pointer, bytes, nullptr) : cuMemAllocAsync_ptsz(&pointer, bytes, nullptr);
+    keep(result, pointers_, pointer);
+  }
+  void allocate_from_pool() {
+    if (pools_.empty()) return change_pools();
+    CUdeviceptr pointer = 0;
+    const CUresult result = cuMemAllocFromPoolAsync(&pointer, some_bytes(), pools_[below(pools_.size())], nullptr);
+    keep(result, pointers_, pointer);
+  }
+  void change_pools() {
+    const auto what = below(4);
+    if (pools_.empty() || (what == 0 && pools_.size() < 5)) {
+      CUmemPoolProps properties{};
+      properties.alloc_type = 1;
+      properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+      CUmemoryPool pool = nullptr;
+      const CUresult result = cuMemPoolCreate(&pool, &properties);
+      keep(result, pools_, pool);
+    } else if (what == 1) {
+      CHECK_OK(cuMemPoolTrimTo(pools_[below(pools_.size())], below(3) * kMiB));
+    } else if (what == 2) {
+      std::uint64_t threshold = below(2) == 0 ? 0 : UINT64_MAX;
+      CHECK_OK(cuMemPoolSetAttribute(pools_[below(pools_.size())], 4, &threshold));
+    } else if (pointers_.empty()) {
+      CHECK_OK(cuMemPoolDestroy(pick_out(pools_)));
+    }
+  }
+  void synchronize() {
+    if (below(2) == 0)
+      CHECK_OK(cuCtxSynchronize());
+    else
+      CHECK_OK(cuStreamSynchronize(nullptr));
+  }
+
+  void create_handle() {
+    CUmemAllocationProp properties{};
+    properties.type = 1;
+    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+    CUmemGenericAllocationHandle handle = 0;
+    const CUresult result = cuMemCreate(&handle, (1 + below(4)) * kBlock, &properties, 0);
+    keep(result, handles_, handle);
+  }
+  // Two mappings end to end, to be unmapped at one stroke.
+  void map_handle() {
+    if (handles_.empty() || maps_.size() > 50) return;
+    const CUmemGenericAllocationHandle handle = handles_[below(handles_.size())];
+    CUdeviceptr at = 0;
+    if (cuMemAddressReserve(&at, 2 * kBlock, 0, 0, 0) != CUDA_SUCCESS) return;
+    const std::size_t count = 1 + below(2);
+    for (std::size_t i = 0; i < count; ++i)
+      if (cuMemMap(at + i * kBlock, kBlock, 0, handle, 0) != CUDA_SUCCESS) return;
+    maps_.push_back({at, count * kBlock});
+  }
+  void unmap_one() {
+    if (maps_.empty()) return;
+    const Map map = pick_out(maps_);
+    CHECK_OK(cuMemUnmap(map.at, map.bytes));
+  }
+  void release_handle() {
+    if (!handles_.empty()) CHECK_OK(cuMemRelease(pick_out(handles_)));
+  }
+  void retain_handle() {
+    if (maps_.empty()) return;
+    const Map map = maps_[below(maps_.size())];
+    CUmemGenericAllocationHandle handle = 0;
+    const CUresult result = cuMemRetainAllocationHandle(&handle, reinterpret_cast<void*>(map.at + below(map.bytes)));
+    keep(result, handles_, handle);
+  }
+
+  void create_array() {
+    CUDA_ARRAY3D_DESCRIPTOR shape{1 + below(500), below(300), 0, 0x20, 1U << below(3), 0};
+    if (shape.height != 0) shape.depth = below(5);
+    if (below(3) == 0) {
+      shape.height += 1;
+      CUmipmappedArray mipmap = nullptr;
+      const CUresult result = cuMipmappedArrayCreate(&mipmap, &shape, 1 + static_cast<unsigned>(below(4)));
+      return keep(result, mipmaps_, mipmap);
+    }
+    CUarray array = nullptr;
+    const CUDA_ARRAY_DESCRIPTOR flat{shape.width, shape.height, shape.format, shape.channels};
+    const CUresult result = shape.depth == 0 ? cuArrayCreate_v2(&array, &flat) : cuArray3DCreate_v2(&array, &shape);
+    keep(result, arrays_, array);
+  }
+  void destroy_array() {
+    if (!arrays_.empty())
+      CHECK_OK(cuArrayDestroy(pick_out(arrays_)));
+    else if (!mipmaps_.empty())
+      CHECK_OK(cuMipmappedArrayDestroy(pick_out(mipmaps_)));
+  }
+
+  void load_module() {
+    CUmodule module = nullptr;
+    const CUresult result = cuModuleLoadData(&module, "");
+    keep(result, modules_, module);
+  }
+  void unload_module() {
+    if (!modules_.empty()) CHECK_OK(cuModuleUnload(pick_out(modules_)));
+  }
+
+  std::mt19937 random_;
+  std::vector<CUdeviceptr> pointers_;
+  CUdeviceptr last_freed_ = 0;
+  std::vector<CUmemoryPool> pools_;
+  std::vector<CUmemGenericAllocationHandle> handles_;
+  std::vector<Map> maps_;
+  std::vector<CUarray> arrays_;
+  std::vector<CUmipmappedArray> mipmaps_;
+  std::vector<CUmodule> modules_;
+};
+
+std::vector<unsigned long> numbers;
+unsigned long number(std::size_t index) { return index < numbers.size() ? numbers[index] : 0; }
+
+// walk SEED STEPS
+void walk() {
+  start();
+  const Balance balance;
+  Walk walk(static_cast<unsigned>(number(0)));
+  for (unsigned long i = 0; i < number(1); ++i) balance.expect_same(walk.step(), i);
+  walk.end_everything();
+  balance.expect_same("everything was freed");
+  CHECK(charged() == balance.charge, "%+lld bytes are left", static_cast<long long>(charged() - balance.charge));
+}
+
+// within SEED STEPS LIMIT: the same walk; whatever happens, the device never gives more than the limit.
+void walk_within() {
+  start();
+  const std::uint64_t before = driver_taken() - charged();
+  Walk walk(static_cast<unsigned>(number(0)));
+  for (unsigned long i = 0; i < number(1); ++i) {
+    const char* what = walk.step();
+    const std::uint64_t taken = driver_taken() - before;
+    CHECK(taken <= number(2), "after %s (step %lu) %llu bytes are taken", what, i,
+          static_cast<unsigned long long>(taken));
+  }
+  walk.end_everything();
+}
+
+// threads COUNT STEPS: each thread its own walk, on shared pools.
+void walk_threads() {
+  start();
+  const Balance balance;
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < number(0); ++i)
+    threads.emplace_back([i] {
+      CHECK_OK(cuCtxSetCurrent(first_context));
+      Walk walk(100 + i);
+      for (unsigned long n = 0; n < number(1); ++n) walk.step();
+      walk.end_everything();
+    });
+  for (std::thread& thread : threads) thread.join();
+  balance.expect_same("all threads have ended");
+  CHECK(charged() == balance.charge, "%+lld bytes are left", static_cast<long long>(charged() - balance.charge));
+}
+
+// What is allocated in a context goes with it, and so does its own cost.
+void contexts() {
+  start();
+  const Balance balance;
+  for (int round = 0; round < 5; ++round) {
+    CUcontext context = nullptr;
+    CHECK_OK(cuCtxCreate_v2(&context, 0, ordinal));
+    balance.expect_same("a context was made");
+    CUdeviceptr pointer = 0;
+    for (int i = 0; i < 300; ++i) CHECK_OK(cuMemAlloc_v2(&pointer, 1000));
+    CHECK_OK(cuMemAlloc_v2(&pointer, 10 * kMiB));
+    CUarray array = nullptr;
+    const CUDA_ARRAY_DESCRIPTOR shape{1024, 1024, 0x20, 4};
+    CHECK_OK(cuArrayCreate_v2(&array, &shape));
+    balance.expect_same("memory in it");
+    CHECK_OK(cuCtxSetCurrent(first_context));
+    CHECK_OK(cuCtxDestroy_v2(context));
+    CHECK_OK(cuCtxSetCurrent(first_context));
+    balance.expect_same("its end");
+  }
+  CHECK(charged() == balance.charge, "%+lld bytes are left", static_cast<long long>(charged() - balance.charge));
+  CHECK(cuCtxDestroy_v2(nullptr) != CUDA_SUCCESS, "no context was destroyed");
+  balance.expect_same("a refused cuCtxDestroy");
+}
+
+// The primary context is charged once however often it is retained, and refunded when the last one lets go.
+void primary() {
+  start();
+  const std::uint64_t before = charged();
+  for (int round = 0; round < 3; ++round) {
+    CUcontext context = nullptr;
+    CHECK_OK(cuDevicePrimaryCtxRetain(&context, ordinal));
+    const std::uint64_t with = charged();
+    CHECK_OK(cuDevicePrimaryCtxRetain(&context, ordinal));
+    CHECK(charged() == with, "a second retain is charged");
+    CHECK_OK(cuCtxSetCurrent(context));
+    CUdeviceptr pointer = 0;
+    CHECK_OK(cuMemAlloc_v2(&pointer, 5 * kMiB));
+    CHECK(charged() == with + 6 * kMiB, "charged %llu", static_cast<unsigned long long>(charged() - with));
+    CHECK_OK(cuCtxSetCurrent(first_context));
+    CHECK_OK(cuDevicePrimaryCtxRelease_v2(ordinal));
+    CHECK(charged() == with + 6 * kMiB, "refunded while it is retained");
+    if (round == 1)
+      CHECK_OK(cuDevicePrimaryCtxReset_v2(ordinal));
+    else
+      CHECK_OK(cuDevicePrimaryCtxRelease_v2(ordinal));
+    CHECK(charged() == before, "%+lld bytes are left", static_cast<long long>(charged() - before));
+  }
+}
+
+// A child may do what it likes with its copy: the parent's charge stays.
+void forked() {
+  start();
+  std::vector<CUdeviceptr> pointers(100);
+  for (CUdeviceptr& pointer : pointers) CHECK_OK(cuMemAlloc_v2(&pointer, kMiB));
+  const Balance balance;
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    for (const CUdeviceptr pointer : pointers) cuMemFree_v2(pointer);
+    CUdeviceptr pointer = 0;
+    cuMemAlloc_v2(&pointer, kMiB);
+    cuMemAllocAsync(&pointer, kMiB, nullptr);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status), "the child ended with %d", status);
+  balance.expect_same("the child has ended");
+  for (const CUdeviceptr pointer : pointers) CHECK_OK(cuMemFree_v2(pointer));
+  balance.expect_same("the parent has freed its memory");
+}
+
+// crash BYTES: dies with memory, so that another one may look at what is left.
+void crash() {
+  start();
+  CUdeviceptr pointer = 0;
+  CHECK_OK(cuMemAlloc_v2(&pointer, number(0)));
+  puts("allocated");
+  fflush(stdout);
+  kill(getpid(), SIGKILL);
+}
+
+// whole BYTES: that much is to be had in one piece.
+void whole() {
+  start();
+  CUdeviceptr pointer = 0;
+  CHECK_OK(cuMemAlloc_v2(&pointer, number(0)));
+  CHECK_OK(cuMemFree_v2(pointer));
+}
+
+// A pool keeps what was freed; when the limit is reached, that is given back before anything is refused.
+void reclaim() {
+  start();
+  CUmemoryPool pool = nullptr;
+  CHECK_OK(cuDeviceGetDefaultMemPool(&pool, ordinal));
+  std::uint64_t for_ever = UINT64_MAX;
+  CHECK_OK(cuMemPoolSetAttribute(pool, 4, &for_ever));
+  const std::uint64_t room = number(0) - charged();
+  const std::uint64_t most = room / (32 * kMiB) * (32 * kMiB);
+  CUdeviceptr pointer = 0;
+  CHECK_OK(cuMemAllocAsync(&pointer, most, nullptr));
+  CHECK_OK(cuMemFreeAsync(pointer, nullptr));
+  CHECK_OK(cuStreamSynchronize(nullptr));
+  CHECK(charged() >= most, "the pool gave its memory back by itself");
+  CHECK_OK(cuMemAllocAsync(&pointer, most, nullptr));  // out of what it holds
+  CUdeviceptr other = 0;
+  CHECK(cuMemAlloc_v2(&other, most) == CUDA_ERROR_OUT_OF_MEMORY, "the limit does not hold");
+  CHECK_OK(cuMemFreeAsync(pointer, nullptr));
+  CHECK_OK(cuStreamSynchronize(nullptr));
+  CHECK_OK(cuMemAlloc_v2(&pointer, most));  // out of what the pool no longer needs
+  CHECK_OK(cuMemFree_v2(pointer));
+}
+
+// A device of the host that was not granted gives nothing.
+void not_granted() {
+  CHECK_OK(cuInit(0));
+  CUdeviceptr pointer = 0;
+  CHECK(cuMemAlloc_v2(&pointer, kMiB) == 201, "no context is the driver's to say");
+  if (cuCtxCreate_v2(&first_context, 0, ordinal) != CUDA_SUCCESS) return;
+  CHECK(cuMemAlloc_v2(&pointer, kMiB) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemAlloc");
+  CHECK(cuMemAllocManaged(&pointer, kMiB, 1) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemAllocManaged");
+  CHECK(cuMemAllocAsync(&pointer, kMiB, nullptr) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemAllocAsync");
+  CUmemAllocationProp properties{};
+  properties.type = 1;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+  CUmemGenericAllocationHandle handle = 0;
+  CHECK(cuMemCreate(&handle, kBlock, &properties, 0) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemCreate");
+  CUarray array = nullptr;
+  const CUDA_ARRAY_DESCRIPTOR shape{64, 64, 0x20, 1};
+  CHECK(cuArrayCreate_v2(&array, &shape) == CUDA_ERROR_OUT_OF_MEMORY, "cuArrayCreate");
+}
+
+struct Scenario {
+  const char* name;
+  void (*run)();
+};
+constexpr Scenario kScenarios[] = {{"walk", walk},
+                                   {"within", walk_within},
+                                   {"threads", walk_threads},
+                                   {"contexts", contexts},
+                                   {"primary", primary},
+                                   {"fork", forked},
+                                   {"crash", crash},
+                                   {"whole", whole},
+                                   {"reclaim", reclaim},
+                                   {"not-granted", not_granted}};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 4) return 2;
+  region_path = arguments[1];
+  ordinal = atoi(arguments[2]);
+  for (int i = 4; i < count; ++i) numbers.push_back(strtoul(arguments[i], nullptr, 0));
+  for (const Scenario& scenario : kScenarios)
+    if (strcmp(scenario.name, arguments[3]) == 0) return scenario.run(), 0;
+  fprintf(stderr, "unknown scenario '%s'\n", arguments[3]);
+  return 2;
+}
