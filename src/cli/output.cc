@@ -96,6 +96,11 @@ std::size_t Output::columns() const {
   return kDefaultColumns;
 }
 
+std::size_t Output::rows() const {
+  winsize size{};
+  return terminal_ && ::ioctl(fd_, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
+}
+
 std::string Output::styled(Style style, std::string_view text) const {
   if (!colour_ || style == Style::Plain) return std::string(text);
   return fmt::format("{}{}\x1b[0m", kStart[static_cast<std::size_t>(style)], text);

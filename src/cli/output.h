@@ -29,6 +29,7 @@ class Output {
 
   bool is_terminal() const { return terminal_; }
   std::size_t columns() const;  // of the terminal now; of a file: no bound
+  std::size_t rows() const;     // likewise; 0 is no bound
   std::string styled(Style style, std::string_view text) const;
   bool broken() const { return broken_; }  // the reader of a pipe went away
 
