@@ -223,10 +223,15 @@ bool Mapping::open(const char* path, const RegionSeed& seed, PageError* error) {
     return refuse(error, "region ", path, ": it cannot be opened (", os::error_text(errno),
                   "); its folder must exist and be writable for this user");
   if (size_file(fd, path, error) && adopt(fd, path, seed, error)) return true;
-  if (hami_ != nullptr) ::munmap(hami_, kRegionBytes);
-  *this = Mapping();
-  os::close_file(fd);
+  fd_ = fd;
+  close();
   return false;
+}
+
+void Mapping::close() {
+  if (hami_ != nullptr) ::munmap(hami_, kRegionBytes);
+  if (fd_ >= 0) os::close_file(fd_);
+  *this = Mapping();
 }
 
 bool Mapping::adopt(int fd, const char* path, const RegionSeed& seed, PageError* error) {

@@ -32,6 +32,9 @@ class Mapping {
   // A region of this process alone (no path, or nothing to enforce).
   bool open_private(const RegionSeed& seed, PageError* error);
 
+  // For tools and tests: the shim keeps its mapping for the life of the process, for a hook may run at any time.
+  void close();
+
   explicit operator bool() const { return hami_ != nullptr; }
   HamiRegion& hami() const { return *hami_; }
   Extension& ext() const { return *ext_; }
