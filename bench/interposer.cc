@@ -1,0 +1,367 @@
+// bench_interposer: what libkiboko.so adds to driver calls, in nanoseconds, beside the budgets of the design.
+//
+//   bench_interposer [--json] [--rounds N] [--driver standin|sim] [--only TEXT] [--lib DIR]
+//
+// Every figure is a difference between arms that ran turn by turn: the driver alone, the driver alone once more (their
+// difference is the noise, printed first), with libkiboko.so, and with the library that PEER_INTERPOSER names. A run's
+// figure is a median of batches; an arm's is the median of the quieter half of its runs, for a neighbour on the same
+// core can slow a whole run twofold and never hastens one. The stand-in driver's calls cost next to nothing, so it
+// shows our cost best; the simulated one is closer to what a program does. Nothing here is a test: figures of a busy
+// machine are busy figures.
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "interposer_worker.h"
+#include "region/grant_page.h"
+
+namespace kiboko::bench {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Limit { None, Memory, MemoryAndCores };
+
+struct Subject {
+  const char* what;  // as printed
+  const char* worker;
+  const char* argument;
+  Limit limit;
+  double budget_ns;  // added by us; 0 = none stated
+};
+constexpr Subject kSubjects[] = {
+    {"launch, nothing limited", "launch", "", Limit::None, 3},
+    {"launch, limit with credit", "launch", "", Limit::MemoryAndCores, 8},
+    {"alloc + free, 0 live", "alloc", "0", Limit::Memory, 60},
+    {"alloc + free, 1,000 live", "alloc", "1000", Limit::Memory, 60},
+    {"alloc + free, 10,000 live", "alloc", "10000", Limit::Memory, 60},
+    {"alloc + free, 100,000 live", "alloc", "100000", Limit::Memory, 60},
+    {"cuMemGetInfo", "info", "", Limit::Memory, 10},
+    {"cuGetProcAddress, not ours", "lookup", "cuDeviceGet", Limit::Memory, 60},
+    {"cuGetProcAddress, hooked", "lookup", "cuMemAlloc", Limit::Memory, 60},
+    {"dlsym, not ours", "dlsym", "cuDeviceGet", Limit::Memory, 0},
+    {"dlsym, hooked", "dlsym", "cuMemAlloc_v2", Limit::Memory, 0},
+    {"cuInit", "init", "", Limit::MemoryAndCores, 300'000},
+};
+constexpr unsigned kStarts = 256;
+constexpr double kStartBudgetNs = 10e6;
+
+struct Options {
+  bool json = false;
+  int rounds = 9;
+  std::string driver, only, lib;
+};
+
+struct Arm {
+  std::string name;
+  std::string library;  // "" = none
+};
+
+// One driver's folder, with what the arms need to be limited on it.
+class Place {
+ public:
+  explicit Place(std::string driver_folder) : driver_(std::move(driver_folder)) {
+    std::string pattern = fs::temp_directory_path() / "kiboko-bench-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    folder_ = pattern;
+  }
+  ~Place() {
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+  std::vector<std::string> environment(const Arm& arm, Limit limit) {
+    std::vector<std::string> out = {"PATH=/usr/bin:/bin", "LD_LIBRARY_PATH=" + driver_,
+                                    "KIBOKO_SIM=" + folder_ + "/sim", "KIBOKO_SIM_DEVICES=1xH100-80GB",
+                                    "LIBCUDA_LOG_LEVEL=0"};
+    if (arm.library.empty()) return out;
+    out.push_back("LD_PRELOAD=" + arm.library);
+    if (limit == Limit::None) return out;
+    if (arm.name == "kiboko") {
+      out.push_back("KIBOKO_GRANT=" + page(limit));
+      return out;
+    }
+    out.push_back("CUDA_DEVICE_MEMORY_LIMIT=8192m");
+    out.push_back("CUDA_DEVICE_MEMORY_SHARED_CACHE=" + folder_ + "/peer.cache");
+    if (limit == Limit::MemoryAndCores) out.push_back("CUDA_DEVICE_SM_LIMIT=90");
+    return out;
+  }
+
+  std::string uuid;
+
+ private:
+  std::string page(Limit limit) {
+    const std::string path = folder_ + (limit == Limit::Memory ? "/memory" : "/cores");
+    if (fs::exists(path)) return path;
+    region::GrantPage page{};
+    page.identity.owner_uid = ::getuid();
+    page.identity.device_count = 1;
+    std::strcpy(page.identity.grant_id, "g-bench");
+    std::strcpy(page.identity.owner, "bench");
+    std::strcpy(page.identity.region_path, (path + ".region").c_str());
+    std::strncpy(page.identity.devices[0].uuid, uuid.c_str(), sizeof page.identity.devices[0].uuid - 1);
+    page.identity.devices[0].physical_bytes = 16ULL << 30;
+    region::GrantSettings settings{};
+    settings.core_policy = static_cast<std::uint32_t>(region::CorePolicy::Force);
+    settings.priority = 1;
+    settings.devices[0].limit_bytes = 8ULL << 30;
+    settings.devices[0].core_percent = limit == Limit::MemoryAndCores ? 90 : 0;
+    region::seal_new_page(page, settings);
+    std::ofstream(path, std::ios::binary) << std::string(reinterpret_cast<const char*>(&page), sizeof page);
+    fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
+    return path;
+  }
+
+  std::string driver_, folder_;
+};
+
+// A worker under way.
+struct Worker {
+  pid_t pid = -1;
+  FILE* out = nullptr;
+};
+
+Worker start(const Subject& subject, const std::vector<std::string>& environment, int standard_input) {
+  std::string self = fs::read_symlink("/proc/self/exe"), flag = "--worker", what = subject.worker,
+              argument = subject.argument;
+  std::array<char*, 5> arguments = {self.data(), flag.data(), what.data(), argument.data(), nullptr};
+  std::vector<std::string> texts = environment;
+  std::vector<char*> variables;
+  for (std::string& text : texts) variables.push_back(text.data());
+  variables.push_back(nullptr);
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
+  Worker worker;
+  worker.pid = ::fork();
+  if (worker.pid == 0) {
+    ::dup2(ends[1], 1);
+    if (standard_input >= 0) ::dup2(standard_input, 0);
+    ::execve(self.c_str(), arguments.data(), variables.data());
+    ::_exit(127);
+  }
+  ::close(ends[1]);
+  worker.out = ::fdopen(ends[0], "r");
+  return worker;
+}
+
+std::string finish(Worker& worker) {
+  char line[256] = "";
+  if (std::fgets(line, sizeof line, worker.out) == nullptr) line[0] = 0;
+  std::fclose(worker.out);
+  int status = 0;
+  ::waitpid(worker.pid, &status, 0);
+  std::string text = line;
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.empty() ? "skip the program ended with status " + std::to_string(status) : text;
+}
+
+std::string measure(Place& place, const Arm& arm, const Subject& subject) {
+  Worker worker = start(subject, place.environment(arm, subject.limit), -1);
+  return finish(worker);
+}
+
+std::optional<double> number(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return end != text.c_str() && *end == 0 ? std::optional(value) : std::nullopt;
+}
+
+double at(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<std::size_t>(share * static_cast<double>(values.size())))];
+}
+
+double quiet(const std::vector<double>& runs) { return at(runs, 0.25); }
+
+using Results = std::map<std::string, std::vector<double>>;  // by arm
+
+std::string nanoseconds(double ns) {
+  char text[32];
+  if (std::abs(ns) >= 1e6)
+    std::snprintf(text, sizeof text, "%.2f ms", ns / 1e6);
+  else if (std::abs(ns) >= 1e4)
+    std::snprintf(text, sizeof text, "%.1f µs", ns / 1e3);
+  else
+    std::snprintf(text, sizeof text, "%.1f ns", ns);
+  return text;
+}
+
+// Columns are counted in characters: "µ" is two bytes.
+std::string column(const std::string& text, int width) {
+  int seen = 0;
+  for (const char c : text) seen += (c & 0xc0) != 0x80 ? 1 : 0;
+  return std::string(static_cast<std::size_t>(std::max(0, width - seen)), ' ') + text;
+}
+
+std::string added(const Results& results, const char* arm, double native) {
+  const auto found = results.find(arm);
+  if (found == results.end() || found->second.empty()) return "SKIP";
+  const double difference = quiet(found->second) - native;
+  return (difference < 0 ? "" : "+") + nanoseconds(difference);
+}
+
+void print_row(const char* what, const Results& results, double budget) {
+  if (!results.contains("native") || results.at("native").empty()) return;
+  const double native = quiet(results.at("native")), again = quiet(results.at("again"));
+  std::printf("  %-28s %s %s %s %s %s\n", what, column("±" + nanoseconds(std::abs(native - again)), 12).c_str(),
+              column(nanoseconds(native), 12).c_str(), column(added(results, "kiboko", native), 12).c_str(),
+              column(added(results, "peer", native), 12).c_str(),
+              column(budget > 0 ? "+" + nanoseconds(budget) : "-", 12).c_str());
+  std::fflush(stdout);
+}
+
+nlohmann::json to_json(const char* driver, const char* what, const Results& results, double budget) {
+  nlohmann::json row = {{"driver", driver}, {"what", what}, {"budget_ns", budget}};
+  for (const auto& [arm, values] : results)
+    if (!values.empty()) row["ns"][arm] = quiet(values);
+  return row;
+}
+
+// All at once, released by the end of a pipe.
+std::vector<double> start_together(Place& place, const Arm& arm) {
+  const Subject subject{"", "start", "", Limit::MemoryAndCores, 0};
+  int barrier[2];
+  if (::pipe2(barrier, O_CLOEXEC) != 0) std::abort();
+  std::vector<Worker> workers;
+  const auto environment = place.environment(arm, subject.limit);
+  for (unsigned i = 0; i < kStarts; ++i) workers.push_back(start(subject, environment, barrier[0]));
+  ::usleep(1'500'000);  // until the last one has been linked and waits
+  ::close(barrier[0]);
+  ::close(barrier[1]);
+  std::vector<double> results;
+  for (Worker& worker : workers)
+    if (const auto value = number(finish(worker))) results.push_back(*value);
+  return results;
+}
+
+class Bench {
+ public:
+  Bench(const Options& options, std::vector<Arm> arms) : options_(options), arms_(std::move(arms)) {}
+
+  void run(const char* driver, const std::string& folder) {
+    if (!fs::exists(folder + "/libcuda.so.1")) {
+      if (!options_.json) std::printf("%s driver: SKIP, nothing in %s\n", driver, folder.c_str());
+      return;
+    }
+    Place place(folder);
+    place.uuid = measure(place, {"native", ""}, {"", "uuid", "", Limit::None, 0});
+    if (!options_.json)
+      std::printf("\n%s driver, %d runs; what each library adds to the driver alone\n  %-28s %s %s %s %s %s\n", driver,
+                  options_.rounds, "", column("noise", 12).c_str(), column("driver", 12).c_str(),
+                  column("kiboko", 12).c_str(), column("peer", 12).c_str(), column("budget", 12).c_str());
+    for (const Subject& subject : kSubjects)
+      if (wanted(subject.what)) report(driver, subject.what, run_subject(place, subject), subject.budget_ns);
+    if (wanted("256 at once")) run_starts(driver, place);
+  }
+
+  const nlohmann::json& json() const { return json_; }
+
+ private:
+  bool wanted(const std::string& what) const { return what.find(options_.only) != std::string::npos; }
+
+  Results run_subject(Place& place, const Subject& subject) {
+    Results results;
+    for (int round = 0; round < options_.rounds; ++round)
+      for (const Arm& arm : arms_) {
+        const std::string text = measure(place, arm, subject);
+        if (const auto value = number(text))
+          results[arm.name].push_back(*value);
+        else if (round == 0 && !options_.json)
+          std::printf("  %-28s %s: %s\n", subject.what, arm.name.c_str(), text.c_str());
+      }
+    return results;
+  }
+
+  void run_starts(const char* driver, Place& place) {
+    Results half, tail;
+    const int rounds = std::max(1, options_.rounds / 3);
+    for (int round = 0; round < rounds; ++round)
+      for (const Arm& arm : arms_) {
+        const auto times = start_together(place, arm);
+        if (times.empty()) continue;
+        half[arm.name].push_back(at(times, 0.5));
+        tail[arm.name].push_back(at(times, 0.99));
+      }
+    report(driver, "cuInit, 256 at once, p50", half, 0);
+    report(driver, "cuInit, 256 at once, p99", tail, kStartBudgetNs);
+  }
+
+  void report(const char* driver, const char* what, const Results& results, double budget) {
+    if (!options_.json) print_row(what, results, budget);
+    json_.push_back(to_json(driver, what, results, budget));
+  }
+
+  Options options_;
+  std::vector<Arm> arms_;
+  nlohmann::json json_ = nlohmann::json::array();
+};
+
+Options read_options(int count, char** arguments) {
+  Options options;
+  options.lib = fs::read_symlink("/proc/self/exe").parent_path().parent_path() / "lib";
+  for (int i = 1; i < count; ++i) {
+    const std::string flag = arguments[i];
+    const std::string value = i + 1 < count ? arguments[i + 1] : "";
+    if (flag == "--json") {
+      options.json = true;
+      continue;
+    }
+    if (flag == "--rounds")
+      options.rounds = std::max(1, std::atoi(value.c_str()));
+    else if (flag == "--driver")
+      options.driver = value;
+    else if (flag == "--only")
+      options.only = value;
+    else if (flag == "--lib")
+      options.lib = value;
+    else {
+      std::fprintf(stderr, "unknown flag %s\n", flag.c_str());
+      std::exit(2);
+    }
+    ++i;
+  }
+  return options;
+}
+
+int bench(const Options& options) {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  std::vector<Arm> arms = {{"native", ""}, {"again", ""}, {"kiboko", options.lib + "/libkiboko.so"}};
+  const char* peer = std::getenv("PEER_INTERPOSER");
+  if (peer != nullptr && *peer != 0)
+    arms.push_back({"peer", peer});
+  else if (!options.json)
+    std::printf("peer: SKIP, set PEER_INTERPOSER to the path of another preload library\n");
+  Bench all(options, std::move(arms));
+  for (const auto& [name, folder] : {std::pair{"standin", "/standin"}, std::pair{"sim", "/sim"}})
+    if (options.driver.empty() || options.driver == name) all.run(name, options.lib + folder);
+  if (options.json) std::printf("%s\n", all.json().dump(2).c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace kiboko::bench
+
+int main(int count, char** arguments) {
+  if (count >= 4 && std::strcmp(arguments[1], "--worker") == 0)
+    return kiboko::bench::run_worker(arguments[2], arguments[3]);
+  return kiboko::bench::bench(kiboko::bench::read_options(count, arguments));
+}
