@@ -16,7 +16,7 @@ Check devices(const Host& host) {
     return {"driver", Health::Trouble, *trouble, "look at dmesg and nvidia-smi; running programs are not touched"};
   if (!view.survey || view.survey->devices.empty())
     return {"driver", Health::Trouble, "no device was found",
-            "start the agent with --simulate H100 to try without one"};
+            "start the agent with --simulate H100-80GB to try without one"};
   const std::size_t count = view.survey->devices.size();
   return {"driver",
           Health::Well,

@@ -111,7 +111,10 @@ Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
   ask.keeper_pid = keeper.pid;
   if (!could_ever_fit(devices(), ask)) {
     auto placed = place(devices(), ask);
-    if (!placed) return Answer{std::move(placed.error()), {}};
+    if (!placed) {
+      note_refusal(caller.uid, placed.error());
+      return Answer{std::move(placed.error()), {}};
+    }
   }
   const auto waiting_of_user = std::ranges::count_if(table_, [&](const auto& entry) {
     return entry.second->grant().state == GrantState::Waiting && entry.second->grant().owner.uid == caller.uid;
@@ -152,6 +155,7 @@ Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
     if (delayed.key != live.serial) continue;
     if (!wait) {
       table_.erase(id);
+      note_refusal(caller.uid, delayed.refusal);
       return Answer{delayed.refusal, {}};
     }
     set_waiting(live, delayed.position, delayed.refusal);
@@ -164,6 +168,21 @@ Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
     return tl::unexpected<Error>(saved.error());
   }
   return Answer{{}, id};
+}
+
+// A script that asks in a loop must not fill the log: one line a second for each user, the rest is only counted.
+void Host::note_refusal(uid_t uid, const Refusal& refusal) {
+  const Instant now = clock_.now();
+  const auto [last, first] = last_refusal_.try_emplace(uid, now);
+  if (!first && now - last->second < std::chrono::seconds(1)) {
+    ++event_counts_["refused"];
+    return;
+  }
+  last->second = now;
+  Event event;
+  event.kind = "refused";
+  event.sentence = fmt::format("{} was refused ({}): {}", user_name(uid), name(refusal.code), refusal.sentence);
+  log_event(std::move(event));
 }
 
 std::vector<WaitingAsk> Host::waiting_asks() const {

@@ -119,6 +119,7 @@ class Host {
   LiveGrant& add(GrantRecord record);
   Result<void> start(LiveGrant& live, const Placement& placement);
   void set_waiting(LiveGrant& live, unsigned position, const Refusal& refusal);
+  void note_refusal(uid_t uid, const Refusal& refusal);
   void advance_queue();
   QueueStep queue_step() const;
   std::vector<WaitingAsk> waiting_asks() const;
@@ -172,6 +173,8 @@ class Host {
   std::optional<std::string> ledger_trouble_;
   std::vector<GrantRecord> unsaved_;  // ended, but the ledger could not be written: tried again each second
   unsigned ticks_ = 0;
+  RegionReader regions_;
+  std::map<uid_t, Instant> last_refusal_;
   std::function<void(std::vector<host::PacedGrant>)> shares_changed_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted to the loop
 };

@@ -49,7 +49,7 @@ void Host::sample(LiveGrant& live) {
       live.meter.read_whole(live.grant(), live.members.processes(), *view.survey);
     return;
   }
-  const auto region = read_region(live.paths.region, live.grant().devices.size());
+  const auto region = regions_.read(live.paths.region, live.grant());
   if (!region) return;
   // The region is the tenant's word; a process of it counts only if it is alive and the owner's.
   for (const RegionSlotView& slot : region->slots) {

@@ -4,71 +4,49 @@
 #include "host/usage.h"
 
 #include <fcntl.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
-#include <cstddef>
-#include <cstring>
+#include <cerrno>
 
 #include "base/file.h"
-#include "region/layout.h"
-#include "region/slots.h"
+#include "region/snapshot.h"
 
 namespace kiboko {
 namespace {
 
-using region::Extension;
-
-// One aligned word of a copy of the region.
-std::uint64_t word_at(const char* bytes, std::size_t offset) {
-  std::uint64_t word = 0;
-  std::memcpy(&word, bytes + offset, sizeof word);
-  return word;
-}
-
-bool read_at(int fd, char* out, std::size_t size, std::size_t offset) {
-  return ::pread(fd, out, size, static_cast<off_t>(region::kExtensionOffset + offset)) == static_cast<ssize_t>(size);
-}
-
-std::optional<RegionSlotView> read_slot(int fd, std::size_t index, std::size_t device_count) {
-  char identity[sizeof(region::SlotIdentity)];
-  if (!read_at(fd, identity, sizeof identity, offsetof(Extension, slots) + index * sizeof identity))
-    return std::nullopt;
-  const region::SlotWord word = region::unpack(word_at(identity, offsetof(region::SlotIdentity, state)));
-  if (word.state != region::SlotState::Live) return std::nullopt;
-  RegionSlotView slot;
-  slot.process = {static_cast<pid_t>(word.pid), word_at(identity, offsetof(region::SlotIdentity, start_time)),
-                  word_at(identity, offsetof(region::SlotIdentity, pid_ns))};
-  char group[sizeof(region::ChargeGroup)];
-  if (!read_at(fd, group, sizeof group, offsetof(Extension, charges) + index / 8 * sizeof group)) return std::nullopt;
-  for (std::size_t device = 0; device < device_count; ++device)
-    slot.charged.push_back(Bytes{word_at(group, (device * 8 + index % 8) * sizeof(std::uint64_t))});
-  return slot;
+RegionSlotView view_of(const region::SnapshotSlot& slot, std::size_t device_count, std::uint64_t own_namespace) {
+  RegionSlotView view;
+  view.process = {static_cast<pid_t>(slot.pid), slot.start_time, slot.pid_ns};
+  view.host_pid = static_cast<pid_t>(slot.pid_ns == own_namespace ? slot.pid : slot.host_pid);
+  for (std::size_t device = 0; device < device_count; ++device) view.charged.push_back(Bytes{slot.charged[device]});
+  return view;
 }
 
 }  // namespace
 
-Result<RegionView> read_region(const std::string& path, std::size_t device_count) {
+RegionReader::RegionReader() : snapshot_(std::make_unique<region::RegionSnapshot>()) {}
+RegionReader::~RegionReader() = default;
+
+Result<RegionView> RegionReader::read(const std::string& path, const Grant& grant) {
   const UniqueFd fd = TRY(open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  char header[sizeof(region::ExtensionHeader)];
-  if (!read_at(fd.get(), header, sizeof header, 0)) return fail(Errc::NotFound, "{} is not filled yet", path);
-  if (word_at(header, offsetof(region::ExtensionHeader, magic)) != region::kExtensionMagic)
-    return fail(Errc::Invalid, "{} is not a region", path);
+  struct stat found {};
+  if (::fstat(fd.get(), &found) != 0) return fail_errno(errno, fmt::format("look at {}", path));
+  if (found.st_size == 0) return fail(Errc::NotFound, "{} is not filled yet", path);
+  if (found.st_uid != grant.owner.uid) return fail(Errc::Invalid, "{} is not the owner's", path);
+  region::PageError error{};
+  if (!region::read_snapshot(fd.get(), region::SnapshotCover::Skip, snapshot_.get(), &error))
+    return fail(Errc::Invalid, "{}: {}", path, error.text);
+  if (snapshot_->device_count != grant.devices.size())
+    return fail(Errc::Invalid, "{} is for {} devices, the grant has {}", path, snapshot_->device_count,
+                grant.devices.size());
+  const std::uint64_t own_namespace = own_pid_namespace().value_or(0);
   RegionView view;
-  for (std::size_t device = 0; device < device_count; ++device) {
-    char words[128];  // the bucket's line and the lock's, without the timeline
-    const std::size_t at = offsetof(Extension, devices) + device * sizeof(region::DeviceWords);
-    if (!read_at(fd.get(), words, sizeof words, at)) return fail(Errc::Invalid, "{} is cut short", path);
-    view.devices.push_back({word_at(words, offsetof(region::DeviceWords, charged_ns)),
-                            word_at(words, offsetof(region::DeviceWords, covered_ns))});
+  for (unsigned i = 0; i < snapshot_->slot_count; ++i) {
+    RegionSlotView slot = view_of(snapshot_->slots[i], grant.devices.size(), own_namespace);
+    if (liveness(slot.process) != Liveness::Gone) view.slots.push_back(std::move(slot));
   }
-  for (std::size_t index = 0; index < region::kMaxSlots; ++index) {
-    const std::uint64_t live =
-        word_at(header, offsetof(region::ExtensionHeader, live) + index / 64 * sizeof(std::uint64_t));
-    if ((live >> index % 64U & 1U) == 0) continue;
-    auto slot = read_slot(fd.get(), index, device_count);
-    if (slot && liveness(slot->process) != Liveness::Gone) view.slots.push_back(std::move(*slot));
-  }
+  for (unsigned i = 0; i < snapshot_->device_count; ++i) view.covered_ns.push_back(snapshot_->devices[i].covered_ns);
   return view;
 }
 
@@ -87,22 +65,21 @@ void UsageMeter::read_share(const Grant& grant, const RegionView& region, const 
   slot_pids_.clear();
   for (DeviceUse& device : usage_.devices) device.used = Bytes{};
   for (const RegionSlotView& slot : region.slots) {
-    slot_pids_.push_back(slot.process.pid);
+    if (slot.host_pid != 0) slot_pids_.push_back(slot.host_pid);
     Bytes sum;
     for (std::size_t i = 0; i < usage_.devices.size(); ++i) {
       *usage_.devices[i].used += slot.charged[i];
       sum += slot.charged[i];
     }
-    usage_.processes.push_back({slot.process.pid, sum, {}});
+    if (slot.host_pid != 0) usage_.processes.push_back({slot.host_pid, sum, {}});
   }
-  const bool before = last_ns_ != 0 && now_ns > last_ns_ && last_covered_.size() == region.devices.size();
+  const bool before = last_ns_ != 0 && now_ns > last_ns_ && last_covered_.size() == region.covered_ns.size();
   for (std::size_t i = 0; i < usage_.devices.size(); ++i) {
-    if (!before || region.devices[i].covered_ns < last_covered_[i]) continue;  // a tenant may have turned it back
-    const auto covered = static_cast<double>(region.devices[i].covered_ns - last_covered_[i]);
+    if (!before || region.covered_ns[i] < last_covered_[i]) continue;  // a tenant may have turned it back
+    const auto covered = static_cast<double>(region.covered_ns[i] - last_covered_[i]);
     usage_.devices[i].compute_percent = std::min(100.0, 100.0 * covered / static_cast<double>(now_ns - last_ns_));
   }
-  last_covered_.clear();
-  for (const RegionDeviceView& device : region.devices) last_covered_.push_back(device.covered_ns);
+  last_covered_ = region.covered_ns;
   last_ns_ = now_ns;
   name_processes(members);
 }

@@ -1,9 +1,9 @@
 // What a grant uses, put together from its region (which the tenant writes, so nothing in it is believed beyond
-// bounds) and from what the driver says. Plain values and pure functions, but for `read_region`.
+// bounds) and from what the driver says. Used on the Host's loop.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,25 +12,36 @@
 #include "model/grant.h"
 #include "node/device_library.h"
 
+namespace kiboko::region {
+struct RegionSnapshot;
+}
+
 namespace kiboko {
 
 struct RegionSlotView {
-  ProcessId process;
+  ProcessId process;           // as its own pid namespace counts
+  pid_t host_pid = 0;          // as we count; 0 = not known
   std::vector<Bytes> charged;  // by device of the grant
 };
 
-struct RegionDeviceView {
-  std::uint64_t charged_ns = 0, covered_ns = 0;  // ever-growing
-  std::uint64_t launches = 0, throttled_ns = 0, refusals = 0;
-};
-
 struct RegionView {
-  std::vector<RegionSlotView> slots;  // of processes that are not known to be dead
-  std::vector<RegionDeviceView> devices;
+  std::vector<RegionSlotView> slots;      // of processes that are not known to be dead
+  std::vector<std::uint64_t> covered_ns;  // ever-growing, by device of the grant
 };
 
-// A copy of the region at `path`. Errors: not made yet, not readable, not a region.
-Result<RegionView> read_region(const std::string& path, std::size_t device_count);
+// Reads regions, one after the other, into the same large buffer.
+class RegionReader {
+ public:
+  RegionReader();
+  RegionReader(const RegionReader&) = delete;
+  RegionReader& operator=(const RegionReader&) = delete;
+  ~RegionReader();
+  // Errors: not filled yet, not the owner's, not a region of this grant.
+  Result<RegionView> read(const std::string& path, const Grant& grant);
+
+ private:
+  std::unique_ptr<region::RegionSnapshot> snapshot_;
+};
 
 struct DeviceUse {
   std::optional<Bytes> used;

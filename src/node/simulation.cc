@@ -14,7 +14,8 @@ Result<void> create_simulation(const Simulation& simulation) {
   const auto create = reinterpret_cast<Create>(::dlsym(library, "kiboko_sim_create"));
   if (create == nullptr) return fail(Errc::Invalid, "{} is not Kiboko's simulated driver", path);
   char error[512] = {};
-  if (create(simulation.name.c_str(), simulation.spec.c_str(), error, sizeof error) != 0)
+  // The number of devices, or -1.
+  if (create(simulation.name.c_str(), simulation.spec.c_str(), error, sizeof error) <= 0)
     return fail(Errc::Invalid, "cannot simulate '{}': {}", simulation.spec, error);
   ::setenv("KIBOKO_SIM", simulation.name.c_str(), 1);
   return {};

@@ -12,7 +12,7 @@ namespace kiboko {
 struct Simulation {
   std::string library_dir;  // <prefix>/lib/sim
   std::string name;         // of the shared memory; programs find it by KIBOKO_SIM
-  std::string spec;         // "H100" or "2xA100-40GB", as the simulated driver takes it
+  std::string spec;         // "H100-80GB" or "2xA100-40GB", as the simulated driver takes it
 };
 
 // Devices of that name that exist already are kept as they are: programs may be using them.

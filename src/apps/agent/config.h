@@ -17,7 +17,7 @@ struct Config {
   std::string runtime_dir;  // likewise
   std::string state_dir;    // likewise
   std::string listen = "127.0.0.1:7600";
-  std::string simulate;  // "H100", "2xA100-40GB"; empty: real devices or none
+  std::string simulate;  // "H100-80GB", "2xA100-40GB"; empty: real devices or none
   std::string nvml = "libnvidia-ml.so.1";
   std::string memory_reserve = "0";
   unsigned grants_per_device = 64;

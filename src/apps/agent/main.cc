@@ -61,7 +61,7 @@ Result<Driver> find_devices(const Config& config, const std::string& simulation_
   if (config.simulate.empty())
     return fail(Errc::NotFound,
                 "this host has no device ({}). Install the NVIDIA driver, or try Kiboko on a simulated device with "
-                "--simulate H100",
+                "--simulate H100-80GB",
                 view.error.empty() ? config.nvml + " counts none" : view.error);
   driver.watcher.reset();
   TRY(create_simulation({simulation_dir, simulation_name(config), config.simulate}));
