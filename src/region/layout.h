@@ -124,6 +124,10 @@ struct alignas(64) DeviceWords {
 };
 static_assert(sizeof(DeviceWords) == 128 + 8 * kCoverWords);
 
+// Flags of a slot.
+inline constexpr std::uint32_t kSlotCheckpointed = 1, kSlotSuspended = 2;
+inline constexpr std::uint32_t kSlotShowsPresence = 4;  // its process holds a lock on the file (mapping.h)
+
 // Who a slot belongs to. `state` packs {generation:32, state:8, unused:2, pid:22}; one compare-and-swap moves it. In a
 // free slot all other words are zero, so a word that is not zero was written by the slot's present holder.
 struct alignas(64) SlotIdentity {
@@ -132,7 +136,7 @@ struct alignas(64) SlotIdentity {
   Shared<std::uint64_t> pid_ns;      // inode of the pid namespace
   Shared<std::uint64_t> nonce;       // of this load of the library
   Shared<std::uint32_t> host_pid;    // 0 = not known
-  Shared<std::uint32_t> flags;       // bit 0: checkpointed, bit 1: suspended
+  Shared<std::uint32_t> flags;       // kSlotCheckpointed, …
   // Whoever is taking the slot back (state Reaping, whose pid is the reaper's).
   Shared<std::uint64_t> reaper_start;   // {generation:16, start time:48}; counts if the generation is the state's
   Shared<std::uint64_t> reaper_pid_ns;  // written before reaper_start

@@ -64,6 +64,13 @@ std::uint64_t read_pid_ns() {
   return number_at(link + 5);
 }
 
+bool is_gone(const ProcessStat& stat) {
+  const bool ended = stat.state == 'Z' || stat.state == 'X' || stat.state == 'x';
+  return ended && stat.threads <= 1;
+}
+
+}  // namespace
+
 // A process never changes its pid namespace, so it is read once; a forked child, told by its pid, may have another.
 std::uint64_t own_pid_ns() {
   static std::atomic<std::uint64_t> cached_ns{0};
@@ -75,13 +82,6 @@ std::uint64_t own_pid_ns() {
   cached_pid.store(pid, std::memory_order_release);
   return ns;
 }
-
-bool is_gone(const ProcessStat& stat) {
-  const bool ended = stat.state == 'Z' || stat.state == 'X' || stat.state == 'x';
-  return ended && stat.threads <= 1;
-}
-
-}  // namespace
 
 ProcessIdentity ProcessIdentity::self() {
   const os::KeepErrno keep;

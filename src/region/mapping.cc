@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -166,17 +167,29 @@ bool check_file(const struct stat& status, const char* path, PageError* error) {
                 kRegionBytes, " are needed; it was cut short or made by another library", kNextStep);
 }
 
+constexpr os::Range kCreation{0, kRegionBytes};
+// Behind the end of the file, where nothing else is locked: one byte a slot.
+os::Range presence_of(unsigned index) { return {kRegionBytes + index, 1}; }
+
+// Kernels before 3.15 have no locks of the file description; for creation an older kind will do.
+bool try_creation_lock(int fd) {
+  if (os::try_lock(fd, kCreation)) return true;
+  return errno == EINVAL && ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
 // Holds the creation lock; `held()` is false when it could not be had within 5 s.
 class CreationLock {
  public:
   explicit CreationLock(int fd) : fd_(fd) {
     const std::uint64_t give_up = os::now_ns() + kLockWaitNs;
-    while (!(held_ = os::try_lock(fd)) && (errno == EAGAIN || errno == EACCES) && os::now_ns() < give_up)
+    while (!(held_ = try_creation_lock(fd)) && (errno == EAGAIN || errno == EACCES) && os::now_ns() < give_up)
       os::sleep_ns(kLockPollNs);
     error_ = errno;
   }
   ~CreationLock() {
-    if (held_) os::unlock(fd_);
+    if (!held_) return;
+    os::unlock(fd_, kCreation);
+    ::flock(fd_, LOCK_UN);
   }
   CreationLock(const CreationLock&) = delete;
   CreationLock& operator=(const CreationLock&) = delete;
@@ -291,6 +304,18 @@ bool Mapping::reserve(std::size_t offset, std::size_t bytes) const {
   if (::madvise(reinterpret_cast<char*>(hami_) + page_start, offset + bytes - page_start, kPopulateWrite) == 0)
     return true;
   return errno == EINVAL;
+}
+
+bool Mapping::show_presence(unsigned index) const {
+  return file_ && is_ours(fd_) && os::try_lock(fd_, presence_of(index));
+}
+
+void Mapping::end_presence(unsigned index) const {
+  if (file_ && is_ours(fd_)) os::unlock(fd_, presence_of(index));
+}
+
+bool Mapping::is_absent(unsigned index) const {
+  return file_ && is_ours(fd_) && os::lock_state(fd_, presence_of(index)) == os::LockState::Free;
 }
 
 bool Mapping::reserve_identities(unsigned block) const {

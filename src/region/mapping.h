@@ -44,6 +44,13 @@ class Mapping {
   bool reserve_identities(unsigned block) const;
   bool reserve_device(unsigned device) const;
 
+  // Presence: a lock on the file for each slot, which the kernel gives back when its holder is gone. It is what tells
+  // that a process of another pid namespace (the container before its restart) has died; pids cannot. A forked child
+  // keeps its parent's open file description and so the lock: errors are on the side of "alive".
+  bool show_presence(unsigned index) const;
+  void end_presence(unsigned index) const;
+  bool is_absent(unsigned index) const;  // surely nobody holds it
+
   // The nonce of the last claim: tells this load of the library from the program's image before an exec.
   std::uint64_t load_nonce() const { return load_nonce_; }
   void set_load_nonce(std::uint64_t nonce) { load_nonce_ = nonce; }

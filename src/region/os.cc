@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <sys/file.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,16 +15,28 @@
 namespace kiboko::region::os {
 namespace {
 
-constexpr int kSetOfdLock = 37;  // F_OFD_SETLK; not in every header we may be built with
+constexpr int kGetOfdLock = 36, kSetOfdLock = 37;  // F_OFD_…; not in every header we may be built with
 
-bool set_ofd_lock(int fd, short type) {
+struct flock lock_of(short type, Range range) {
   struct flock lock = {};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
-  return ::syscall(SYS_fcntl, fd, kSetOfdLock, &lock) == 0;
+  lock.l_start = static_cast<off_t>(range.offset);
+  lock.l_len = static_cast<off_t>(range.bytes);
+  return lock;
 }
 
-bool has_no_ofd_locks(int error) { return error == EINVAL || error == ENOSYS; }
+// Another open file description of the file behind `fd`; works in a chroot and for an unlinked file. -1 without /proc.
+int open_again(int fd) {
+  char path[32] = "/proc/self/fd/";
+  char digits[10];
+  unsigned count = 0;
+  for (unsigned number = static_cast<unsigned>(fd); count == 0 || number != 0; number /= 10)
+    digits[count++] = static_cast<char>('0' + number % 10);
+  char* end = path + 14;
+  while (count != 0) *end++ = digits[--count];
+  return open_file(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
+}
 
 }  // namespace
 
@@ -84,13 +95,24 @@ std::uint64_t random_word() {
   return word != 0 ? word : 1;
 }
 
-bool try_lock(int fd) {
-  if (set_ofd_lock(fd, F_WRLCK)) return true;
-  return has_no_ofd_locks(errno) && ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+bool try_lock(int fd, Range range) {
+  struct flock lock = lock_of(F_WRLCK, range);
+  return ::syscall(SYS_fcntl, fd, kSetOfdLock, &lock) == 0;
 }
 
-void unlock(int fd) {
-  if (!set_ofd_lock(fd, F_UNLCK)) ::flock(fd, LOCK_UN);
+void unlock(int fd, Range range) {
+  struct flock lock = lock_of(F_UNLCK, range);
+  ::syscall(SYS_fcntl, fd, kSetOfdLock, &lock);
+}
+
+LockState lock_state(int fd, Range range) {
+  const int again = open_again(fd);
+  if (again < 0) return LockState::Unknown;
+  struct flock lock = lock_of(F_WRLCK, range);
+  const bool known = ::syscall(SYS_fcntl, again, kGetOfdLock, &lock) == 0;
+  close_file(again);
+  if (!known) return LockState::Unknown;
+  return lock.l_type == F_UNLCK ? LockState::Free : LockState::Held;
 }
 
 void futex_wait(const std::atomic<std::uint32_t>* word, std::uint32_t expected, std::uint64_t timeout_ns) {

@@ -34,10 +34,16 @@ void pause_cpu();
 void yield_cpu();
 std::uint64_t random_word();
 
-// An exclusive lock on the whole file that belongs to the open file description; false when another holds it or
-// (errno says which) the file system has none.
-bool try_lock(int fd);
-void unlock(int fd);
+// Exclusive locks on a range of a file that belong to the open file description, so that the kernel gives them back
+// when the last process that has it is gone. False when another holds one, or (errno says which) there are none.
+struct Range {
+  std::size_t offset, bytes;
+};
+bool try_lock(int fd, Range range);
+void unlock(int fd, Range range);
+enum class LockState : std::uint8_t { Free, Held, Unknown };
+// As somebody who has opened the file anew sees it: what this process holds itself counts as held.
+LockState lock_state(int fd, Range range);
 
 void futex_wait(const std::atomic<std::uint32_t>* word, std::uint32_t expected, std::uint64_t timeout_ns);
 void futex_wake(const std::atomic<std::uint32_t>* word, int count);

@@ -74,8 +74,12 @@ ProcessIdentity holder_of(const Mapping& region, const SlotIdentity& slot, SlotW
   return holder;
 }
 
-bool is_dead(const Mapping& region, const SlotIdentity& slot, SlotWord word, Depth depth) {
+bool is_dead(const Mapping& region, unsigned index, SlotWord word, Depth depth) {
+  const SlotIdentity& slot = region.ext().slots[index];
   const ProcessIdentity holder = holder_of(region, slot, word);
+  const std::uint64_t ours = own_pid_ns();
+  if (word.state == SlotState::Live && ours != 0 && holder.pid_ns != 0 && holder.pid_ns != ours)
+    return (slot.flags.load() & kSlotShowsPresence) != 0 && region.is_absent(index);
   if (depth == Depth::Quick && ::kill(static_cast<pid_t>(holder.pid), 0) == 0) return false;
   return liveness_of(holder.pid, holder.start_time, holder.pid_ns) == Liveness::Dead;
 }
@@ -139,6 +143,7 @@ void wipe(Mapping& region, unsigned index) {
     live.fetch_and(~bit);
     KIBOKO_STEP("live bit cleared");
   }
+  region.end_presence(index);  // ours, or one that a dead process and we had in common
   wipe_identity(region.ext().slots[index]);
   KIBOKO_STEP("identity wiped");
 }
@@ -172,17 +177,15 @@ unsigned take_back_if(Mapping& region, const ProcessIdentity& self, Gone gone) {
   unsigned count = 0;
   const unsigned end = blocks_in_use(region) * kBlock;
   for (unsigned index = 0; index < end; ++index) {
-    const SlotIdentity& slot = region.ext().slots[index];
-    const std::uint64_t seen = slot.state.load();
+    const std::uint64_t seen = region.ext().slots[index].state.load();
     const SlotWord word = unpack(seen);
-    if (word.state != SlotState::Free && gone(slot, word) && take_back(region, index, seen, self)) ++count;
+    if (word.state != SlotState::Free && gone(index, word) && take_back(region, index, seen, self)) ++count;
   }
   return count;
 }
 
 unsigned reap(Mapping& region, const ProcessIdentity& self, Depth depth) {
-  return take_back_if(region, self,
-                      [&](const SlotIdentity& slot, SlotWord word) { return is_dead(region, slot, word, depth); });
+  return take_back_if(region, self, [&](unsigned index, SlotWord word) { return is_dead(region, index, word, depth); });
 }
 
 // A slot that is free here but has a pid in the first part belongs to a library that knows the first part only.
@@ -195,6 +198,7 @@ bool is_foreign(const HamiSlot& slot, std::uint64_t self_ns, std::uint32_t* pid)
 enum class Attempt : std::uint8_t { Claimed, Taken, Foreign, DiskFull };
 
 void free_claimed(Mapping& region, unsigned index, SlotWord claiming) {
+  region.end_presence(index);
   wipe_identity(region.ext().slots[index]);
   region.ext().slots[index].state.store(pack({claiming.generation, SlotState::Free, 0}));
 }
@@ -209,6 +213,7 @@ Attempt fill_claimed(Mapping& region, unsigned index, SlotWord claiming, const P
   slot.pid_ns.store(self.pid_ns);
   KIBOKO_STEP("identity written");
   if (!region.reserve_slot(index)) return Attempt::DiskFull;
+  if (region.show_presence(index)) slot.flags.fetch_or(kSlotShowsPresence);
   HamiSlot& mirror = region.hami().slots[index];
   if (is_foreign(mirror, self.pid_ns, stranger)) return Attempt::Foreign;
   wipe_mirror(mirror);
@@ -274,8 +279,8 @@ bool claim_slot(Mapping& region, const ProcessIdentity& self, std::uint64_t nonc
   const os::KeepErrno keep;
   region.set_load_nonce(nonce);
   note_namespace(region.ext().header, self.pid_ns);
-  take_back_if(region, self, [&](const SlotIdentity& slot, SlotWord word) {
-    return is_former_self(slot, word, self, nonce) || is_dead(region, slot, word, Depth::Quick);
+  take_back_if(region, self, [&](unsigned index, SlotWord word) {
+    return is_former_self(region.ext().slots[index], word, self, nonce) || is_dead(region, index, word, Depth::Quick);
   });
   std::uint32_t stranger = 0;
   Attempt attempt = claim_lowest(region, self, nonce, out, &stranger);
@@ -316,7 +321,7 @@ bool holder_is_dead(const Mapping& region, unsigned index, std::uint16_t generat
   const SlotIdentity& slot = region.ext().slots[index];
   const SlotWord word = unpack(slot.state.load());
   if (word.state == SlotState::Free || (word.generation & 0xffff) != generation_low) return true;
-  return word.state == SlotState::Live && is_dead(region, slot, word, Depth::Thorough);
+  return word.state == SlotState::Live && is_dead(region, index, word, Depth::Thorough);
 }
 
 }  // namespace kiboko::region

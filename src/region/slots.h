@@ -34,6 +34,8 @@ struct ProcessIdentity {
   std::uint64_t pid_ns = 0;
   static ProcessIdentity self();
 };
+std::uint64_t own_pid_ns();  // 0 = /proc does not say
+
 enum class Liveness : std::uint8_t { Alive, Dead, Unknown };  // Unknown: another pid namespace, or /proc unreadable
 Liveness liveness_of(std::uint32_t pid, std::uint64_t start_time, std::uint64_t pid_ns);
 
@@ -47,8 +49,9 @@ struct Slot {
 bool claim_slot(Mapping& region, const ProcessIdentity& self, std::uint64_t nonce, Slot* out, PageError* error);
 void release_slot(Mapping& region, const Slot& slot);
 
-// Takes back every slot whose process is dead (Unknown counts as alive). Returns how many. Needs no lock; several
-// processes may do it at once. Costs a kill(pid, 0) and a read of /proc/<pid>/stat for each live slot.
+// Takes back every slot whose process is dead. One of another pid namespace is dead when it showed its presence by a
+// lock on the file and the lock is gone; without such a lock it counts as alive. Returns how many. Needs no lock;
+// several processes may do it at once. Costs a kill(pid, 0) and a read of /proc/<pid>/stat for each live slot.
 unsigned reap_dead_slots(Mapping& region);
 
 // Whether the process that `slot` named when it held `generation` is surely gone.

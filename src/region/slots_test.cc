@@ -138,6 +138,39 @@ TEST_F(Slots, OfAnotherPidNamespaceAreLeftAlone) {
   EXPECT_EQ(word(1).state, SlotState::Live);
 }
 
+// The container was started anew: its processes of before are in a namespace that is no more.
+TEST_F(Slots, OfAnotherPidNamespaceAreTakenBackWhenTheirPresenceEnded) {
+  claim(region_);
+  leave_behind(1, SlotState::Live, self_.pid, 12345, self_.pid_ns + 1);
+  region_.ext().slots[1].flags = kSlotShowsPresence;
+  int ready[2], end[2];
+  ASSERT_TRUE(::pipe(ready) == 0 && ::pipe(end) == 0);
+  const pid_t holder = start_child([&] {
+    Mapping theirs;
+    PageError error;
+    char byte = 0;
+    ::close(end[1]);
+    if (!theirs.open(path().c_str(), one_device(), &error) || !theirs.show_presence(1)) return 1;
+    return ::write(ready[1], &byte, 1) == 1 && ::read(end[0], &byte, 1) == 0 ? 0 : 1;
+  });
+  char byte;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  EXPECT_EQ(reap_dead_slots(region_), 0u);
+  ::close(end[1]);
+  EXPECT_EQ(exit_code_of(holder), 0);
+  EXPECT_EQ(reap_dead_slots(region_), 1u);
+  expect_free(1);
+  for (const int fd : {ready[0], ready[1], end[0]}) ::close(fd);
+}
+
+TEST_F(Slots, ShowTheirPresenceUntilTheyAreReleased) {
+  const Slot slot = claim(region_);
+  EXPECT_EQ(region_.ext().slots[slot.index].flags, kSlotShowsPresence);
+  EXPECT_FALSE(region_.is_absent(slot.index));
+  release_slot(region_, slot);
+  EXPECT_TRUE(region_.is_absent(slot.index));
+}
+
 TEST_F(Slots, HalfClaimedOrHalfReapedByTheDeadAreFinished) {
   claim(region_);  // so that the region knows its namespace
   for (const SlotState state : {SlotState::Claiming, SlotState::Reaping}) {
