@@ -226,13 +226,26 @@ Place place_of(CUcontext context) {
 
 // ---- measuring -----------------------------------------------------------------------------------------------------
 
+namespace {
+// Another grant's allocation in the same moment would be taken for ours. The agent says when others use the device.
+bool others_use(unsigned device) {
+  return state.page != nullptr &&
+         state.page->live.devices[device].contended_until_ns.load(std::memory_order_relaxed) > region::os::now_ns();
+}
+
+// What a context takes is known within a factor; what code takes is not.
+std::uint64_t plausible(ChargeKind kind, std::uint64_t estimate) {
+  return kind == ChargeKind::Context && estimate != 0 ? 4 * estimate : 1024 * kMiB;
+}
+}  // namespace
+
 Overhead::Overhead(unsigned device, CUdevice ordinal, ChargeKind kind, std::uint64_t estimate)
     : device_(device),
       ordinal_(ordinal),
       kind_(kind),
       estimate_(estimate),
       admitted_(estimate == 0 || admit(device, estimate, kind)) {
-  if (!admitted_) return;
+  if (!admitted_ || others_use(device)) return;
   holds_baton_ = batons[device].exchange(1, std::memory_order_acquire) == 0;
   if (!holds_baton_) return;
   total_before_ = account().total(device);
@@ -269,10 +282,9 @@ bool Overhead::free_memory(std::uint64_t* bytes) {
 }
 
 bool Overhead::finish(std::uint64_t* bytes) {
-  constexpr std::uint64_t kPlausible = 4096 * kMiB;
   std::uint64_t actual = estimate_, free_after = 0;
   if (measured_ && free_memory(&free_after) && account().total(device_) == total_before_ &&
-      free_after <= free_before_ && free_before_ - free_after <= kPlausible) {
+      free_after <= free_before_ && free_before_ - free_after <= plausible(kind_, estimate_)) {
     actual = (free_before_ - free_after + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
     if (kind_ == ChargeKind::Context && actual != 0)
       measured_context[ordinal_].store(actual, std::memory_order_relaxed);

@@ -231,6 +231,7 @@ CUresult allocate_from(Pool& pool, CUdeviceptr* out, std::size_t bytes, unsigned
   if (!fits || !pointers.put(entry, &displaced)) {
     undo();
     *out = 0;
+    Reading(pool).trim();
     settle(pool, 0, false);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
