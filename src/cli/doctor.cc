@@ -13,7 +13,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/listing.h"
-#include "cli/preload_check.h"
+#include "cli/spawn.h"
 
 namespace kiboko::cli {
 namespace {
@@ -62,11 +62,17 @@ CheckView check_library(const MetaView& meta) {
 
 CheckView check_glibc() { return well("glibc", ::gnu_get_libc_version()); }
 
-CheckView check_cgroups() {
+bool is_cgroup2(const char* path) {
   struct statfs found {};
-  if (::statfs("/sys/fs/cgroup", &found) != 0)
-    return notice("cgroup", "no control groups", "grants are held by process handles");
-  return well("cgroup", found.f_type == CGROUP2_SUPER_MAGIC ? "version 2" : "version 1");
+  return ::statfs(path, &found) == 0 && found.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+CheckView check_cgroups() {
+  if (is_cgroup2("/sys/fs/cgroup")) return well("cgroup", "version 2");
+  if (is_cgroup2("/sys/fs/cgroup/unified"))
+    return well("cgroup", "version 1, with version 2 at /sys/fs/cgroup/unified");
+  if (::access("/sys/fs/cgroup/devices", F_OK) == 0) return well("cgroup", "version 1");
+  return notice("cgroup", "no control groups are mounted", "grants are held by process handles instead");
 }
 
 CheckView check_shared_memory() {
@@ -116,9 +122,9 @@ std::string check_line(const Output& out, const CheckView& check) {
   for (const Word& known : kWords)
     if (known.health == check.health) word = known;
   std::string text =
-      fmt::format("{}  {:<22}{}\n", out.styled(word.style, word.shown), harmless(check.name), harmless(check.sentence));
+      fmt::format("{}  {:<24}{}\n", out.styled(word.style, word.shown), harmless(check.name), harmless(check.sentence));
   if (!check.next_step.empty())
-    for (const std::string_view line : split(check.next_step, '\n')) text += fmt::format("{:<28}{}\n", "", line);
+    for (const std::string_view line : split(check.next_step, '\n')) text += fmt::format("{:<30}{}\n", "", line);
   return text;
 }
 

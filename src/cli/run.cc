@@ -10,6 +10,7 @@
 #include "cli/ask_flags.h"
 #include "cli/child.h"
 #include "cli/command.h"
+#include "cli/container.h"
 #include "cli/explanation.h"
 #include "cli/queue_wait.h"
 #include "cli/supervise.h"
@@ -20,10 +21,12 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kRunFlags = [] {
-  std::array<Flag, kAskFlags.size() + 2> flags{};
+  std::array<Flag, kAskFlags.size() + 3> flags{};
   std::copy(kAskFlags.begin(), kAskFlags.end(), flags.begin());
   flags[kAskFlags.size()] = {"no-wait", 0, {}, "refuse instead of waiting"};
   flags[kAskFlags.size() + 1] = {"dry-run", 0, {}, "show what would be granted; start nothing"};
+  flags[kAskFlags.size() + 2] = {"container", 0, "ENGINE", "hand the grant to a container: podman, docker, nerdctl",
+                                 "podman|docker|nerdctl"};
   return flags;
 }();
 
@@ -86,25 +89,69 @@ int end_alike(const Ending& ending) {
   return 128 + ending.value;
 }
 
-int own_failure(Output& err, const StartError& error) {
+Ending own_failure(Output& err, const StartError& error) {
   err.print("kiboko run: {}\n", error.message);
-  return error.status;
+  return {false, error.status};
 }
 
-Result<int> start_and_supervise(Context& context, Held& held, Signals& signals, Program program) {
-  program.environment = merged(own_variables(), held.grant().environment);
+// What runs within the grant: the program itself, or an engine that runs it in a container.
+struct Job {
+  Program program;
+  std::function<bool()> look;                       // called while it runs, until true
+  std::function<std::vector<pid_t>()> left_behind;  // what belongs to the grant when it has ended
+};
+
+Job plain_job(const std::string& path, const std::vector<std::string>& words, const GrantView& grant) {
+  return {{path, words, merged(own_variables(), grant.environment)}, {}, remaining_descendants};
+}
+
+// Without an agent there is no report: it finds the processes by itself when it is back.
+void report(Held& held, const std::vector<pid_t>& processes) {
+  for (const pid_t pid : processes)
+    if (const auto attached = held.attach(pid, 500ms); !attached && attached.error().code == Errc::Unavailable) return;
+}
+
+Result<Job> container_job(const std::string& engine, const std::string& path, const std::vector<std::string>& words,
+                          Held& held, const CidFile& cid) {
+  const GrantView& grant = held.grant();
+  auto arguments =
+      TRY(container_arguments(engine, words, grant, look_at_host(grant), cid.is_ours() ? cid.path() : std::string()));
+  const auto processes = [path, cid_path = cid.path()] { return container_processes(path, cid_path); };
+  constexpr int kMostLooks = 300;  // a minute: an engine that takes longer pulls an image, and says so at the end
+  const auto look = [&held, processes, looks = 0]() mutable {
+    const std::vector<pid_t> found = processes();
+    report(held, found);
+    return !found.empty() || ++looks == kMostLooks;
+  };
+  return Job{{path, std::move(arguments), own_variables()}, look, processes};
+}
+
+Result<Ending> start_and_supervise(Context& context, Held& held, Signals& signals, const Job& job) {
   TRY(signals.take_all());
   become_subreaper();
   const Terminal terminal = Terminal::look();
-  StoppedChild child = TRY(StoppedChild::start(program, signals, terminal));
+  StoppedChild child = TRY(StoppedChild::start(job.program, signals, terminal));
   TRY(held.attach(child.pid(), Agent::kPatience).map_error(about("the agent did not take the program in")));
   if (const auto gone = child.go(terminal); !gone) return own_failure(context.err, gone.error());
   held.started();
-  const Ending ending = supervise(child.pid(), signals, terminal);
-  // What the program left behind stays in its grant when we, its keeper, are gone.
-  for (const pid_t pid : remaining_descendants())
-    if (!held.attach(pid, 500ms)) break;  // no agent, no report: it finds them by itself when it is back
-  return end_alike(ending);
+  const Ending ending = supervise(child.pid(), signals, terminal, job.look);
+  // What it left running stays in the grant when we, its keeper, are gone.
+  report(held, job.left_behind());
+  return ending;
+}
+
+Result<Ending> run_granted(Context& context, const Ask& ask, const std::string& path) {
+  Signals signals = TRY(Signals::for_waiting());
+  const auto agent = TRY(context.agent());
+  const Waited waited = TRY(obtain(*agent, ask, signals, context.err));
+  if (!waited.grant) return Ending{true, waited.cancelled_by};
+  Held held{*agent, *waited.grant};
+  say_default(context.err, held.grant());
+  const auto engine = context.given.value("container");
+  const auto& words = context.given.words;
+  if (!engine) return start_and_supervise(context, held, signals, plain_job(path, words, held.grant()));
+  const CidFile cid = TRY(CidFile::choose(words));
+  return start_and_supervise(context, held, signals, TRY(container_job(*engine, path, words, held, cid)));
 }
 
 Result<int> run(Context& context) {
@@ -113,19 +160,14 @@ Result<int> run(Context& context) {
   ask.command = context.given.words;
   ask.cwd = current_directory();
   ask.keeper_pid = ::getpid();
+  if (const auto engine = context.given.value("container")) ask.command.insert(ask.command.begin(), *engine);
   if (context.given.has("dry-run")) {
     const auto agent = TRY(context.agent());
     return TRY(explain_to(context, *agent, ask)) ? kDone : kOwnFailure;
   }
   const auto path = find_program(ask.command.front());
-  if (!path) return own_failure(context.err, path.error());
-  Signals signals = TRY(Signals::for_waiting());
-  const auto agent = TRY(context.agent());
-  const Waited waited = TRY(obtain(*agent, ask, signals, context.err));
-  if (!waited.grant) return end_alike({true, waited.cancelled_by});
-  Held held{*agent, *waited.grant};
-  say_default(context.err, held.grant());
-  return start_and_supervise(context, held, signals, {*path, ask.command, {}});
+  if (!path) return own_failure(context.err, path.error()).value;
+  return end_alike(TRY(run_granted(context, ask, *path)));
 }
 
 }  // namespace
@@ -141,6 +183,8 @@ Asks the agent for a share, waits in the queue while it does not fit, then runs 
 the terminal, the signals, the files and the directory as if it had been started directly, and `kiboko run` ends as it
 ends: the same exit status, or the same signal. If the agent stops meanwhile, the program runs on.
 
+With --container, what stands behind `--` is what would stand behind the engine's name, beginning with `run`.
+
 exit status: the program's; 125 when kiboko itself failed or was refused, 126 when the program cannot be executed, 127
 when it is not found.)",
                        .examples = R"(
@@ -148,7 +192,8 @@ kiboko run --memory 4GiB --cores 30 -- python train.py     4 GiB and 30 % of a d
 kiboko run --memory 25% -- ./bench                         a quarter of the memory, compute shared fairly
 kiboko run --exclusive --count 2 --type H100 -- torchrun … two whole H100
 kiboko run --no-wait --memory 40GiB -- ./big               refuse with the reason instead of waiting
-kiboko run --dry-run --memory 40GiB -- ./big               what would happen)",
+kiboko run --dry-run --memory 40GiB -- ./big               what would happen
+kiboko run --memory 4GiB --container podman -- run --rm IMAGE python train.py)",
                        .run = run};
 
 }  // namespace kiboko::cli

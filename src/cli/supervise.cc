@@ -14,16 +14,19 @@
 namespace kiboko::cli {
 namespace {
 
+constexpr int kLookMillis = 200;
+
 class Supervisor {
  public:
-  Supervisor(pid_t program, Signals& signals, const Terminal& terminal)
-      : program_(program), signals_(signals), terminal_(terminal) {}
+  Supervisor(pid_t program, Signals& signals, const Terminal& terminal, std::function<bool()> look)
+      : program_(program), signals_(signals), terminal_(terminal), look_(std::move(look)) {}
 
   Ending run() {
     while (!ending_) {
       pollfd ready{signals_.fd(), POLLIN, 0};
-      ::poll(&ready, 1, -1);
+      const int count = ::poll(&ready, 1, look_ ? kLookMillis : -1);
       while (const auto info = signals_.next()) handle(*info);
+      if (count == 0 && look_ && look_()) look_ = nullptr;
     }
     terminal_.take_from(program_);
     return *ending_;
@@ -75,6 +78,7 @@ class Supervisor {
   const pid_t program_;
   Signals& signals_;
   const Terminal& terminal_;
+  std::function<bool()> look_;
   std::optional<Ending> ending_;
 };
 
@@ -91,20 +95,22 @@ std::vector<pid_t> children_of(pid_t pid) {
 
 void become_subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
 
-Ending supervise(pid_t program, Signals& signals, const Terminal& terminal) {
-  return Supervisor{program, signals, terminal}.run();
+Ending supervise(pid_t program, Signals& signals, const Terminal& terminal, std::function<bool()> look) {
+  return Supervisor{program, signals, terminal, std::move(look)}.run();
 }
 
-std::vector<pid_t> remaining_descendants() {
+std::vector<pid_t> descendants_of(pid_t pid) {
   constexpr std::size_t kMost = 4096;  // a program that forks without end must not keep us here
-  std::vector<pid_t> found = children_of(::getpid());
+  std::vector<pid_t> found = children_of(pid);
   for (std::size_t i = 0; i < found.size() && found.size() < kMost; ++i)
     for (const pid_t child : children_of(found[i])) found.push_back(child);
-  std::erase_if(found, [](pid_t pid) {
-    const auto stat = process_stat(pid);
+  std::erase_if(found, [](pid_t one) {
+    const auto stat = process_stat(one);
     return !stat || stat->ended();
   });
   return found;
 }
+
+std::vector<pid_t> remaining_descendants() { return descendants_of(::getpid()); }
 
 }  // namespace kiboko::cli

@@ -5,6 +5,7 @@
 // runs on.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "cli/signals.h"
@@ -22,8 +23,11 @@ struct Ending {
 void become_subreaper();
 
 // Returns when the program, which has the terminal if there is one to give, has ended.
-Ending supervise(pid_t program, Signals& signals, const Terminal& terminal);
+// `look`, if any, is called a few times a second until it returns true.
+Ending supervise(pid_t program, Signals& signals, const Terminal& terminal, std::function<bool()> look = {});
 
+// All that run below `pid` now, itself left out.
+std::vector<pid_t> descendants_of(pid_t pid);
 // What the program left running: our children now, and theirs.
 std::vector<pid_t> remaining_descendants();
 
