@@ -1,6 +1,6 @@
 // cuMemcpy* and cuMemset*.
 //
-// Kernels change no memory here, so the bytes of a copy can move when it is submitted; only behind deferred work
+// Kernels change no memory here, so the bytes of a copy move when it is submitted; only behind deferred work
 // (host functions that may fill a buffer) do they wait for their turn. The copy takes its time on the stream all the
 // same. A set to zero gives whole pages back to the host instead of writing them.
 #include "copy.h"
@@ -92,12 +92,10 @@ void submit_bytes(Stream& stream, const Payload& payload, std::uint64_t duration
   work.kind = Work::Kind::kTime;
   work.duration = duration;
   work.counts = true;
-  if (stream.queue->deferring == 0) {
-    run(payload);
-  } else {
-    work.action = [payload] { run(payload); };
-  }
+  const bool now = stream.queue->deferring == 0;
+  if (!now) work.action = [payload] { run(payload); };
   submit(stream, std::move(work));
+  if (now) run(payload);  // after the time was taken: moving many bytes takes the host a while, too
 }
 
 CUresult submit_move(Stream& stream, const Move& move, bool wait) {

@@ -252,6 +252,14 @@ int reap(Shared& shared, int device);
 bool charge(Shared& shared, int channel, std::uint64_t bytes);
 void refund(Shared& shared, int channel, std::uint64_t bytes);
 
+// Allocations that several processes hold. share moves `bytes` the channel has been charged into an entry of the table
+// and returns its index, -1 when the table is full. leave frees the entry with its last holder.
+int share_allocation(Shared& shared, int channel, std::uint64_t bytes, std::uint64_t id);
+bool join_allocation(Shared& shared, int channel, int index, std::uint64_t id);
+void leave_allocation(Shared& shared, int channel, int index);
+// The file with the bytes of a shared allocation.
+std::string shared_file(const Shared& shared, std::uint64_t id);
+
 // With time_lock held: simulates up to now and returns it (never before the device's clock).
 std::uint64_t advance(Shared& shared, int device);
 // With time_lock held: more work has been submitted; the channel wants the device until virtual time `work_end`.

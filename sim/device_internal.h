@@ -33,9 +33,6 @@ class TableGuard {
 void bury(Shared& shared, int channel);
 // With memory_lock held: the sums from the channels.
 void recount_memory(Shared& shared, int device);
-// Where the bytes of a shared allocation live.
-std::string shared_file(const Shared& shared, std::uint64_t id);
-
 // A mutex between processes that survives its owner.
 void init_robust(pthread_mutex_t& mutex);
 

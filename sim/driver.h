@@ -33,7 +33,6 @@ struct Driver {
   int device_count = 0;             // visible ones
   int devices[kMaxDevices] = {};    // ordinal -> index in the shared set
   Queue* queues[kMaxDevices] = {};  // by ordinal
-  int version = 13000;
   std::atomic<std::uint64_t> next_id{1};
   std::atomic<int> lives_dropped{0};  // channels whose proof of life no thread holds at the moment
 };

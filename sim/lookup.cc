@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "driver.h"
+#include "lookup.h"
 
 // Every export, as something that has an address. A function without simulated behaviour is defined here.
 #define SIMULATED(base, symbol, version, mode) extern "C" void symbol();
@@ -51,7 +52,7 @@ const Function kFunctions[] = {
 
 constexpr int kOldest = 11050, kNewest = 13040, kUsual = 13000;
 
-int read_version() {
+int version_wanted() {
   const char* text = getenv("SIM_DRIVER");
   if (text == nullptr) return kUsual;
   char* end = nullptr;
@@ -60,9 +61,13 @@ int read_version() {
   return static_cast<int>(version);
 }
 
+std::atomic<int> version_now{0};
+
 int driver_version() {
-  static const int version = read_version();
-  return version;
+  const int known = version_now.load(std::memory_order_relaxed);
+  if (known != 0) return known;
+  read_driver_version();
+  return version_now.load(std::memory_order_relaxed);
 }
 
 struct Choice {
@@ -98,6 +103,8 @@ CUresult look_up(const char* name, void** out, int version, std::uint64_t flags,
 }
 
 }  // namespace
+
+void read_driver_version() { version_now = version_wanted(); }
 
 bool is_known_symbol(const char* name) {
   return std::any_of(std::begin(kFunctions), std::end(kFunctions),

@@ -6,6 +6,8 @@
 
 namespace sim {
 
+// Takes the version from the environment, again at every cuInit.
+void read_driver_version();
 CUresult get_driver_version(int* version);
 CUresult get_proc_address(const char* name, void** out, int version, std::uint64_t flags, int* status);
 

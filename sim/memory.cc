@@ -1,6 +1,7 @@
 #include "memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -24,6 +25,7 @@ struct Block {
   Allocation** slots;  // small: one per slot, null = free
   std::uint32_t unit;  // small: slot size; 0: large or unused
   Allocation* large;
+  std::uint64_t file;  // small: the shared file the block lies in, once one of its allocations was exported
 };
 
 struct Range {
@@ -76,7 +78,7 @@ std::uint64_t take_small(std::uint64_t charged) {
     const std::uint64_t block = fresh_blocks(1);
     if (block == 0) return 0;
     const std::uint64_t count = kBlock / charged;
-    block_of(block) = {new Allocation*[count](), static_cast<std::uint32_t>(charged), nullptr};
+    block_of(block) = {new Allocation*[count](), static_cast<std::uint32_t>(charged), nullptr, 0};
     for (std::uint64_t i = count; i-- > 0;) free_slots.push_back(block + i * charged);
   }
   const std::uint64_t address = free_slots.back();
@@ -154,7 +156,7 @@ void give_address(Allocation* allocation) {
   void* pages = reinterpret_cast<void*>(address);
   if (allocation->backed) {
     mmap(pages, charged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  } else if (allocation->touched && charged >= 64 * 1024) {
+  } else if (allocation->touched && charged >= 64 * 1024 && (charged >= kMiB || block_of(address).file == 0)) {
     const std::uint64_t first = round_up(address, 4096);
     madvise(reinterpret_cast<void*>(first), (address + charged) / 4096 * 4096 - first, MADV_DONTNEED);
   }
@@ -179,6 +181,18 @@ Allocation* find_allocation(CUdeviceptr address) {
     found = slot < kBlock / block.unit ? block.slots[slot] : nullptr;
   }
   return found != nullptr && address < found->address + found->charged ? found : nullptr;
+}
+
+std::uint64_t& block_file(const Allocation& allocation) { return block_of(allocation.address).file; }
+
+bool move_to_file(std::uint64_t address, std::uint64_t bytes, int file, bool has_content) {
+  void* pages = reinterpret_cast<void*>(address);
+  for (std::uint64_t done = 0; has_content && done < bytes;) {
+    const ssize_t written = pwrite(file, static_cast<char*>(pages) + done, bytes - done, static_cast<off_t>(done));
+    if (written <= 0) return false;
+    done += static_cast<std::uint64_t>(written);
+  }
+  return mmap(pages, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file, 0) != MAP_FAILED;
 }
 
 CUresult allocate(Context& context, std::uint64_t bytes, MemoryKind kind, CUdeviceptr* out) {

@@ -66,6 +66,12 @@ bool touch(CUdeviceptr address, std::uint64_t bytes);
 // In the range of device memory, allocated or not, or reserved by the virtual memory calls.
 bool is_device_address(CUdeviceptr address);
 
+// Puts [address, address + bytes), whole pages of device memory, into the file, with what is there now.
+bool move_to_file(std::uint64_t address, std::uint64_t bytes, int file, bool has_content);
+// With memory_lock held: the file behind the 2 MiB block that a small allocation lies in, 0 = none yet.
+std::uint64_t& block_file(const Allocation& allocation);
+// What the virtual memory calls know of an address that is mapped.
+bool mapping_at(CUdeviceptr address, CUdeviceptr& base, std::uint64_t& bytes, int& ordinal);
 // Gives up this process's part in an allocation that others may have open (ipc.cc).
 void leave_shared(Allocation& allocation);
 

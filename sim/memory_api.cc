@@ -106,6 +106,14 @@ SIM_FN(cuMemGetInfo_v2, (std::size_t * free, std::size_t* total), (free, total))
   return CUDA_SUCCESS;
 }
 SIM_FN(cuMemGetAddressRange_v2, (CUdeviceptr * base, std::size_t* bytes, CUdeviceptr address), (base, bytes, address)) {
+  CUdeviceptr mapped = 0;
+  std::uint64_t mapped_bytes = 0;
+  int ordinal = 0;
+  if (mapping_at(address, mapped, mapped_bytes, ordinal)) {
+    if (base != nullptr) *base = mapped;
+    if (bytes != nullptr) *bytes = mapped_bytes;
+    return CUDA_SUCCESS;
+  }
   std::lock_guard<std::mutex> lock(memory_lock);
   const Allocation* allocation = find_allocation(address);
   if (allocation == nullptr) return CUDA_ERROR_NOT_FOUND;
@@ -167,7 +175,8 @@ struct PointerFacts {
   bool known = false;
   Context* context = nullptr;
   unsigned type = 0;
-  std::uint64_t start = 0, bytes = 0, id = 0;
+  CUdeviceptr start = 0;
+  std::uint64_t bytes = 0, id = 0;
   bool managed = false, imported = false;
   int ordinal = -2;
   Pool* pool = nullptr;
@@ -207,13 +216,11 @@ PointerFacts facts_of(CUdeviceptr address) {
               true};
     }
   }
-  bool ours = false;
-  if (is_mapped_range(address, 1, ours)) {
-    PointerFacts facts;
+  PointerFacts facts;
+  if (mapping_at(address, facts.start, facts.bytes, facts.ordinal)) {
     facts.known = true;
     facts.type = kMemoryTypeDevice;
-    facts.start = address;
-    facts.ordinal = 0;
+    facts.id = facts.start;
     return facts;
   }
   return {};

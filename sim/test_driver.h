@@ -4,6 +4,7 @@
 // failed expectations become its exit code.
 #pragma once
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -69,6 +70,15 @@ namespace sim::test {
 
 constexpr CUresult kOk = CUDA_SUCCESS;
 constexpr std::uint64_t kMs = 1'000'000, kUs = 1000;
+
+// Any other function of the driver, by its exported name. The arguments must have exactly the types it takes.
+template <class... Arguments>
+CUresult call(const char* symbol, Arguments... arguments) {
+  using Function = CUresult (*)(Arguments...);
+  const auto function = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, symbol));
+  EXPECT_NE(function, nullptr) << symbol;
+  return function == nullptr ? CUDA_ERROR_NOT_FOUND : function(arguments...);
+}
 
 inline void sleep_ns(std::uint64_t ns) {
   const timespec time{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
