@@ -17,7 +17,7 @@ using namespace nvml;
 
 namespace {
 
-constexpr unsigned kGraphics = 0, kSm = 1, kMem = 2, kVideo = 3;
+constexpr unsigned kMem = 2, kVideo = 3;  // clock types; 0 and 1 are graphics and SM
 constexpr unsigned kIdleClock = 210;
 constexpr unsigned kIdleMemoryClock = 405;
 constexpr unsigned kClockStep = 15;

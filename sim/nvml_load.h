@@ -15,7 +15,8 @@ struct Window {
   std::uint64_t length() const { return to - from; }
 };
 
-// Sampling period of a device, whole milliseconds: a sixth of a second, 1 s for Volta and Turing, or KIBOKO_SIM_NVML_WINDOW_MS.
+// Sampling period of a device, whole milliseconds: a sixth of a second, 1 s for Volta and Turing, or
+// KIBOKO_SIM_NVML_WINDOW_MS.
 std::uint64_t window_ns(const Gpu& gpu);
 // The last complete window, or the one `back` windows before it.
 Window window_of(const Gpu& gpu, unsigned back = 0);
