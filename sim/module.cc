@@ -33,12 +33,20 @@ T read_at(const void* image, std::size_t offset) {
   return value;
 }
 
+// Byte by byte: a short text may end before the fourth.
+bool begins_with(const void* image, std::uint32_t magic) {
+  const auto* bytes = static_cast<const unsigned char*>(image);
+  for (unsigned i = 0; i < 4; ++i) {
+    if (bytes[i] != (magic >> (8 * i) & 0xff)) return false;
+  }
+  return true;
+}
+
 // An image comes without a length: binary formats say theirs, text ends at its zero byte.
 std::size_t image_bytes(const void* image) {
-  const auto magic = read_at<std::uint32_t>(image, 0);
-  if (magic == kFatbinWrapper) return image_bytes(read_at<const void*>(image, 8));
-  if (magic == kFatbinMagic) return read_at<std::uint16_t>(image, 6) + read_at<std::uint64_t>(image, 8);
-  if (magic == kElfMagic) {
+  if (begins_with(image, kFatbinWrapper)) return image_bytes(read_at<const void*>(image, 8));
+  if (begins_with(image, kFatbinMagic)) return read_at<std::uint16_t>(image, 6) + read_at<std::uint64_t>(image, 8);
+  if (begins_with(image, kElfMagic)) {
     return read_at<std::uint64_t>(image, 40) +
            std::size_t{read_at<std::uint16_t>(image, 58)} * read_at<std::uint16_t>(image, 60);
   }
@@ -285,7 +293,7 @@ SIM_FN(cuLibraryLoadData,
         void** option_values, unsigned option_count),
        (out, image, jit, jit_values, jit_count, options, option_values, option_count)) {
   if (out == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (read_at<std::uint32_t>(image, 0) == kFatbinWrapper) image = read_at<const void*>(image, 8);
+  if (begins_with(image, kFatbinWrapper)) image = read_at<const void*>(image, 8);
   return make_library(out, std::string(static_cast<const char*>(image), image_bytes(image)));
 }
 SIM_FN(cuLibraryLoadFromFile,
