@@ -44,6 +44,11 @@ bool is_cdi_spec(const fs::path& path) {
   return text && text->find("nvidia.com/gpu") != std::string::npos;
 }
 
+std::string container_id(const std::string& cid_file) {
+  const auto text = read_file(cid_file, 256);
+  return text ? std::string(trim(*text)) : std::string();
+}
+
 // Only there may a program be moved out of its container's control group without leaving its limits behind.
 bool has_version_1_groups() {
   struct statfs found {};
@@ -115,9 +120,9 @@ CidFile::~CidFile() {
 }
 
 std::vector<pid_t> container_processes(const std::string& engine_path, const std::string& cid_file) {
-  const auto id = read_file(cid_file, 256);
-  if (!id || trim(*id).empty()) return {};
-  const auto said = output_of({engine_path, "inspect", "--format", "{{.State.Pid}}", std::string(trim(*id))});
+  const std::string id = container_id(cid_file);
+  if (id.empty()) return {};
+  const auto said = output_of({engine_path, "inspect", "--format", "{{.State.Pid}}", id});
   const auto first = said ? parse_integer<pid_t>(trim(*said)) : Result<pid_t>(0);
   if (!first || *first <= 0) return {};
   std::vector<pid_t> processes;
@@ -126,6 +131,15 @@ std::vector<pid_t> container_processes(const std::string& engine_path, const std
   processes.push_back(*first);
   for (const pid_t descendant : descendants_of(*first)) processes.push_back(descendant);
   return processes;
+}
+
+void tidy_container(const std::string& engine_path, const std::vector<std::string>& words,
+                    const std::string& cid_file) {
+  const std::string id = container_id(cid_file);
+  if (id.empty()) return;
+  // Podman notices at the first attempt that the container has gone, and removes it at the second.
+  (void)output_of({engine_path, "stop", "--time", "0", id});
+  if (std::ranges::find(words, "--rm") != words.end()) (void)output_of({engine_path, "rm", "--force", id});
 }
 
 }  // namespace kiboko::cli

@@ -43,4 +43,8 @@ class CidFile {
 // while it does not run yet.
 std::vector<pid_t> container_processes(const std::string& engine_path, const std::string& cid_file);
 
+// After the grant was ended by force, and with it the engine's own processes: lets the engine see that its container is
+// gone, and remove it if `words` ask for that (--rm).
+void tidy_container(const std::string& engine_path, const std::vector<std::string>& words, const std::string& cid_file);
+
 }  // namespace kiboko::cli

@@ -67,8 +67,8 @@ std::string used_of(const std::optional<std::uint64_t>& used, const std::optiona
 
 std::string age(const std::optional<std::int64_t>& since_ms, WallTime now) {
   if (!since_ms || *since_ms <= 0) return "-";
-  const auto passed = now - WallTime{std::chrono::milliseconds{*since_ms}};
-  return format_duration(std::max<Nanoseconds>(std::chrono::floor<std::chrono::seconds>(passed), Nanoseconds::zero()));
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now - WallTime{std::chrono::milliseconds{*since_ms}});
+  return seconds.count() <= 0 ? "0 s" : format_duration(seconds);  // clocks of two processes may differ a little
 }
 
 std::optional<std::uint64_t> memory_used(const GrantView& grant) { return sum(grant, &DeviceShare::used_bytes); }

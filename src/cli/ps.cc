@@ -76,7 +76,7 @@ std::string violations_text(const Context& context, const std::vector<DeviceView
           "{} process {} ({}{}) uses {} of device {} {}\n", context.out.styled(Style::Bad, "violation:"), process.pid,
           process.command.empty() ? "?" : harmless(process.command), process.user.empty() ? "" : " of " + process.user,
           bytes_or_dash(process.used_bytes), device.index ? std::to_string(*device.index) : device.uuid,
-          process.grant.empty() ? "without a grant" : fmt::format("in grant {}, past its limits", process.grant));
+          process.grant.empty() ? "without a grant" : fmt::format("in grant {}, but past its library", process.grant));
   return text;
 }
 

@@ -43,6 +43,12 @@ class Held {
 
   const GrantView& grant() const { return grant_; }
   void started() { started_ = true; }
+  // Has somebody released it? Without an agent: not that we know.
+  bool over() const {
+    const auto json = agent_.json("GET", target());
+    const auto now = json ? read_grant_view(*json) : tl::unexpected(json.error());
+    return now && !now->live();
+  }
   Result<void> attach(pid_t pid, std::chrono::milliseconds patience) {
     const auto answer = TRY(agent_.call("POST", target() + "/attach", fmt::format(R"({{"pid":{}}})", pid), patience));
     if (!answer.good()) return tl::unexpected(error_of(answer));
@@ -99,10 +105,11 @@ struct Job {
   Program program;
   std::function<bool()> look;                       // called while it runs, until true
   std::function<std::vector<pid_t>()> left_behind;  // what belongs to the grant when it has ended
+  std::function<void()> tidy;                       // called instead when the grant was ended by force
 };
 
 Job plain_job(const std::string& path, const std::vector<std::string>& words, const GrantView& grant) {
-  return {{path, words, merged(own_variables(), grant.environment)}, {}, remaining_descendants};
+  return {{path, words, merged(own_variables(), grant.environment)}, {}, remaining_descendants, [] {}};
 }
 
 // Without an agent there is no report: it finds the processes by itself when it is back.
@@ -123,7 +130,8 @@ Result<Job> container_job(const std::string& engine, const std::string& path, co
     report(held, found);
     return !found.empty() || ++looks == kMostLooks;
   };
-  return Job{{path, std::move(arguments), own_variables()}, look, processes};
+  const auto tidy = [path, words, cid_path = cid.path()] { tidy_container(path, words, cid_path); };
+  return Job{{path, std::move(arguments), own_variables()}, look, processes, tidy};
 }
 
 Result<Ending> start_and_supervise(Context& context, Held& held, Signals& signals, const Job& job) {
@@ -135,8 +143,10 @@ Result<Ending> start_and_supervise(Context& context, Held& held, Signals& signal
   if (const auto gone = child.go(terminal); !gone) return own_failure(context.err, gone.error());
   held.started();
   const Ending ending = supervise(child.pid(), signals, terminal, job.look);
-  // What it left running stays in the grant when we, its keeper, are gone.
-  report(held, job.left_behind());
+  if (ending == Ending{true, SIGKILL} && held.over())
+    job.tidy();
+  else  // what it left running stays in the grant when we, its keeper, are gone
+    report(held, job.left_behind());
   return ending;
 }
 
