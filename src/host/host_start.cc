@@ -39,7 +39,8 @@ Result<void> Host::recover() {
   event.kind = "started";
   event.sentence = fmt::format("the agent started with {} grants from before", table_.size());
   event.time_ms = now_ms();
-  TRY(ledger_.add_events({&event, 1}));
+  TRY(ledger_.add_events({&event, 1}));  // also finds out whether it can be written
+  ++event_counts_[event.kind];
   advance_queue();
   return {};
 }

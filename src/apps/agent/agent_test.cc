@@ -127,7 +127,9 @@ class AgentTest : public testing::Test {
     return false;
   }
   std::pair<int, Json> call(const std::string& method, const std::string& target, const std::string& body = {}) const {
-    const auto answer = net::request({directory_ / "run/agent.sock", "", 0}, method, target, body, {.timeout = 60s});
+    net::CallOptions options;
+    options.timeout = 60s;
+    const auto answer = net::request({directory_ / "run/agent.sock", "", 0}, method, target, body, options);
     if (!answer) return {0, answer.error().message};
     return {answer->status, Json::parse(answer->body, nullptr, false)};
   }
@@ -225,6 +227,24 @@ TEST_F(AgentTest, WithoutADeviceItNamesBothWaysOn) {
   const Arguments none{"--nvml", "/nonexistent/libnvidia-ml.so.1"};
   expect_failure(none, "Install the NVIDIA driver");
   expect_failure(none, "--simulate H100");
+}
+
+TEST_F(AgentTest, WithoutADeviceItSharesSimulatedOnes) {
+  const Arguments simulated{"--nvml", "/nonexistent/libnvidia-ml.so.1", "--simulate", "2xA10-24GB"};
+  start(simulated);
+  const Json devices = call("GET", "/api/v1/devices").second["devices"];
+  ASSERT_EQ(devices.size(), 2U);
+  EXPECT_EQ(devices[1]["simulated"], true);
+  const Json grant = ask();
+  const std::string name = grant["environment"]["KIBOKO_SIM"];
+  EXPECT_FALSE(name.empty());
+  EXPECT_THAT(grant["environment"]["LD_LIBRARY_PATH"].get<std::string>(), HasSubstr("lib/sim"));
+  crash();
+  start(simulated);  // the same devices: programs may be on them
+  EXPECT_EQ(call("GET", "/api/v1/devices").second["devices"][1]["uuid"], devices[1]["uuid"]);
+  EXPECT_EQ(state(grant["id"]), "granted");
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
+    if (entry.path().filename().string().starts_with("kiboko-sim-" + name)) std::filesystem::remove(entry.path());
 }
 
 TEST_F(AgentTest, WhatIsWrongWithTheSettingsIsSaid) {
