@@ -1,5 +1,5 @@
 // Device memory through the interposer: what is charged is what the driver took, after every call; and the driver never
-// gives more than the limit. The work is done by memory_walk.cc in a process of its own.
+// gives more than the limit. The work is done by memory_program.cc in a process of its own.
 #include <gmock/gmock.h>
 
 #include "tenant.h"
@@ -12,7 +12,7 @@ constexpr std::uint64_t kBeyondTheDevice = 1ULL << 40;  // a limit all the same:
 class Memory : public OnDriver {
  protected:
   Ended walk(std::vector<std::string> scenario, unsigned ordinal = 0) {
-    scenario.insert(scenario.begin(), {program("shim_memory_walk"), region_path(), std::to_string(ordinal)});
+    scenario.insert(scenario.begin(), {program("shim_memory_program"), region_path(), std::to_string(ordinal)});
     return tenant.run(scenario);
   }
   std::string region_path() const { return tenant.region_path(); }
@@ -73,6 +73,26 @@ TEST_P(Memory, OfTheDeadIsFreeForTheLiving) {
 TEST_P(Memory, HeldByAPoolForNothingIsGivenBackBeforeAnybodyIsRefused) {
   tenant.grant({{0, kGiB}});
   expect_agreement({"reclaim", std::to_string(kGiB)});
+}
+
+TEST_P(Memory, OfADestroyedPoolIsHeldUntilItsLastPointerGoes) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"orphans"});
+}
+
+TEST_P(Memory, OfAContextMadeUnseenIsFoundWhenItIsUsed) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"unseen"});
+}
+
+TEST_P(Memory, FreedUnseenIsRefundedWhenItsAddressComesBack) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"given-again"});
+}
+
+TEST_P(Memory, IsChargedWhereItIsAndNotWhereTheThreadIs) {
+  tenant.grant({{0, kBeyondTheDevice}, {1, kBeyondTheDevice}});
+  expect_agreement({"elsewhere"});
 }
 
 TEST_P(Memory, OfADeviceThatWasNotGrantedIsRefused) {

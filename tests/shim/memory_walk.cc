@@ -1,97 +1,11 @@
-// The memory program under test: `memory_walk REGION DEVICE scenario [numbers …]`. Each scenario drives the driver's
-// allocation functions and compares, as it goes, what the region has charged with what the driver itself says is taken.
-// That figure comes from the driver's own cuMemGetInfo, found past the interposer. Exit 0 = they agreed throughout.
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <functional>
-#include <memory>
+// Random walks through everything that can allocate.
 #include <random>
-#include <string>
 #include <thread>
-#include <vector>
 
-#include "region/account.h"
-#include "region/snapshot.h"
-#include "shim/abi.h"
-#include "shim/elf.h"
+#include "memory_program.h"
 
-extern "C" {
-CUresult cuCtxSetCurrent(CUcontext context);
-CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice device);
-CUresult cuMemAddressReserve(CUdeviceptr* pointer, std::size_t bytes, std::size_t alignment, CUdeviceptr wanted,
-                             unsigned long long flags);
-CUresult cuStreamCreate(CUstream* stream, unsigned flags);
-}
-
+namespace memory_program {
 namespace {
-
-namespace region = kiboko::region;
-
-constexpr std::uint64_t kMiB = 1 << 20, kBlock = 2 * kMiB;
-constexpr CUresult kNotSupported = 801;
-
-#define CHECK(condition, ...)                                         \
-  do {                                                                \
-    if (!(condition)) {                                               \
-      printf("%s:%d: %s is false; ", __FILE__, __LINE__, #condition); \
-      printf(__VA_ARGS__);                                            \
-      printf("\n");                                                   \
-      fflush(stdout);                                                 \
-      _exit(1);                                                       \
-    }                                                                 \
-  } while (false)
-#define CHECK_OK(call)                                                \
-  do {                                                                \
-    const CUresult result_ = (call);                                  \
-    CHECK(result_ == CUDA_SUCCESS, "%s answered %d", #call, result_); \
-  } while (false)
-
-const char* region_path;
-CUdevice ordinal;
-CUcontext first_context;
-decltype(&cuMemGetInfo_v2) driver_info;  // the driver's own
-
-std::uint64_t driver_taken() {
-  std::size_t free = 0, total = 0;
-  CHECK_OK(driver_info(&free, &total));
-  return total - free;
-}
-
-// What all processes of the grant are charged on its first device.
-std::uint64_t charged() {
-  static const auto snapshot = std::make_unique<region::RegionSnapshot>();
-  static const int fd = open(region_path, O_RDONLY | O_CLOEXEC);
-  region::PageError error{};
-  CHECK(region::read_snapshot(fd, region::SnapshotCover::Skip, snapshot.get(), &error), "%s", error.text);
-  return snapshot->devices[0].charged;
-}
-
-struct Balance {
-  std::uint64_t charge = charged(), driver = driver_taken();
-  void expect_same(const char* when, unsigned long step = 0) const {
-    const auto more_charged = static_cast<std::int64_t>(charged() - charge);
-    const auto more_taken = static_cast<std::int64_t>(driver_taken() - driver);
-    CHECK(more_charged == more_taken, "after %s (step %lu): charged %+lld, taken %+lld", when, step,
-          static_cast<long long>(more_charged), static_cast<long long>(more_taken));
-  }
-};
-
-void start() {
-  CHECK_OK(cuInit(0));
-  CHECK_OK(cuCtxCreate_v2(&first_context, 0, ordinal));
-  const auto library = kiboko::shim::find_library_by_soname("libcuda.so.1");
-  void* found = kiboko::shim::find_symbol(library, "cuMemGetInfo_v2");
-  CHECK(found != nullptr, "no driver");
-  memcpy(&driver_info, &found, sizeof found);
-}
-
-// ---- one random step at a time -------------------------------------------------------------------------------------
 
 class Walk {
  public:
@@ -326,9 +240,6 @@ class Walk {
   std::vector<CUmodule> modules_;
 };
 
-std::vector<unsigned long> numbers;
-unsigned long number(std::size_t index) { return index < numbers.size() ? numbers[index] : 0; }
-
 // walk SEED STEPS
 void walk() {
   start();
@@ -336,8 +247,7 @@ void walk() {
   Walk walk(static_cast<unsigned>(number(0)));
   for (unsigned long i = 0; i < number(1); ++i) balance.expect_same(walk.step(), i);
   walk.end_everything();
-  balance.expect_same("everything was freed");
-  CHECK(charged() == balance.charge, "%+lld bytes are left", static_cast<long long>(charged() - balance.charge));
+  balance.expect_as_before("everything was freed");
 }
 
 // within SEED STEPS LIMIT: the same walk; whatever happens, the device never gives more than the limit.
@@ -367,167 +277,11 @@ void walk_threads() {
       walk.end_everything();
     });
   for (std::thread& thread : threads) thread.join();
-  balance.expect_same("all threads have ended");
-  CHECK(charged() == balance.charge, "%+lld bytes are left", static_cast<long long>(charged() - balance.charge));
+  balance.expect_as_before("all threads have ended");
 }
-
-// What is allocated in a context goes with it, and so does its own cost.
-void contexts() {
-  start();
-  const Balance balance;
-  for (int round = 0; round < 5; ++round) {
-    CUcontext context = nullptr;
-    CHECK_OK(cuCtxCreate_v2(&context, 0, ordinal));
-    balance.expect_same("a context was made");
-    CUdeviceptr pointer = 0;
-    for (int i = 0; i < 300; ++i) CHECK_OK(cuMemAlloc_v2(&pointer, 1000));
-    CHECK_OK(cuMemAlloc_v2(&pointer, 10 * kMiB));
-    CUarray array = nullptr;
-    const CUDA_ARRAY_DESCRIPTOR shape{1024, 1024, 0x20, 4};
-    CHECK_OK(cuArrayCreate_v2(&array, &shape));
-    balance.expect_same("memory in it");
-    CHECK_OK(cuCtxSetCurrent(first_context));
-    CHECK_OK(cuCtxDestroy_v2(context));
-    CHECK_OK(cuCtxSetCurrent(first_context));
-    balance.expect_same("its end");
-  }
-  CHECK(charged() == balance.charge, "%+lld bytes are left", static_cast<long long>(charged() - balance.charge));
-  CHECK(cuCtxDestroy_v2(nullptr) != CUDA_SUCCESS, "no context was destroyed");
-  balance.expect_same("a refused cuCtxDestroy");
-}
-
-// The primary context is charged once however often it is retained, and refunded when the last one lets go.
-void primary() {
-  start();
-  const std::uint64_t before = charged();
-  for (int round = 0; round < 3; ++round) {
-    CUcontext context = nullptr;
-    CHECK_OK(cuDevicePrimaryCtxRetain(&context, ordinal));
-    const std::uint64_t with = charged();
-    CHECK_OK(cuDevicePrimaryCtxRetain(&context, ordinal));
-    CHECK(charged() == with, "a second retain is charged");
-    CHECK_OK(cuCtxSetCurrent(context));
-    CUdeviceptr pointer = 0;
-    CHECK_OK(cuMemAlloc_v2(&pointer, 5 * kMiB));
-    CHECK(charged() == with + 6 * kMiB, "charged %llu", static_cast<unsigned long long>(charged() - with));
-    CHECK_OK(cuCtxSetCurrent(first_context));
-    CHECK_OK(cuDevicePrimaryCtxRelease_v2(ordinal));
-    CHECK(charged() == with + 6 * kMiB, "refunded while it is retained");
-    if (round == 1)
-      CHECK_OK(cuDevicePrimaryCtxReset_v2(ordinal));
-    else
-      CHECK_OK(cuDevicePrimaryCtxRelease_v2(ordinal));
-    CHECK(charged() == before, "%+lld bytes are left", static_cast<long long>(charged() - before));
-  }
-}
-
-// A child may do what it likes with its copy: the parent's charge stays.
-void forked() {
-  start();
-  std::vector<CUdeviceptr> pointers(100);
-  for (CUdeviceptr& pointer : pointers) CHECK_OK(cuMemAlloc_v2(&pointer, kMiB));
-  const Balance balance;
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(60);
-    for (const CUdeviceptr pointer : pointers) cuMemFree_v2(pointer);
-    CUdeviceptr pointer = 0;
-    cuMemAlloc_v2(&pointer, kMiB);
-    cuMemAllocAsync(&pointer, kMiB, nullptr);
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status), "the child ended with %d", status);
-  balance.expect_same("the child has ended");
-  for (const CUdeviceptr pointer : pointers) CHECK_OK(cuMemFree_v2(pointer));
-  balance.expect_same("the parent has freed its memory");
-}
-
-// crash BYTES: dies with memory, so that another one may look at what is left.
-void crash() {
-  start();
-  CUdeviceptr pointer = 0;
-  CHECK_OK(cuMemAlloc_v2(&pointer, number(0)));
-  puts("allocated");
-  fflush(stdout);
-  kill(getpid(), SIGKILL);
-}
-
-// whole BYTES: that much is to be had in one piece.
-void whole() {
-  start();
-  CUdeviceptr pointer = 0;
-  CHECK_OK(cuMemAlloc_v2(&pointer, number(0)));
-  CHECK_OK(cuMemFree_v2(pointer));
-}
-
-// A pool keeps what was freed; when the limit is reached, that is given back before anything is refused.
-void reclaim() {
-  start();
-  CUmemoryPool pool = nullptr;
-  CHECK_OK(cuDeviceGetDefaultMemPool(&pool, ordinal));
-  std::uint64_t for_ever = UINT64_MAX;
-  CHECK_OK(cuMemPoolSetAttribute(pool, 4, &for_ever));
-  const std::uint64_t room = number(0) - charged();
-  const std::uint64_t most = room / (32 * kMiB) * (32 * kMiB);
-  CUdeviceptr pointer = 0;
-  CHECK_OK(cuMemAllocAsync(&pointer, most, nullptr));
-  CHECK_OK(cuMemFreeAsync(pointer, nullptr));
-  CHECK_OK(cuStreamSynchronize(nullptr));
-  CHECK(charged() >= most, "the pool gave its memory back by itself");
-  CHECK_OK(cuMemAllocAsync(&pointer, most, nullptr));  // out of what it holds
-  CUdeviceptr other = 0;
-  CHECK(cuMemAlloc_v2(&other, most) == CUDA_ERROR_OUT_OF_MEMORY, "the limit does not hold");
-  CHECK_OK(cuMemFreeAsync(pointer, nullptr));
-  CHECK_OK(cuStreamSynchronize(nullptr));
-  CHECK_OK(cuMemAlloc_v2(&pointer, most));  // out of what the pool no longer needs
-  CHECK_OK(cuMemFree_v2(pointer));
-}
-
-// A device of the host that was not granted gives nothing.
-void not_granted() {
-  CHECK_OK(cuInit(0));
-  CUdeviceptr pointer = 0;
-  CHECK(cuMemAlloc_v2(&pointer, kMiB) == 201, "no context is the driver's to say");
-  if (cuCtxCreate_v2(&first_context, 0, ordinal) != CUDA_SUCCESS) return;
-  CHECK(cuMemAlloc_v2(&pointer, kMiB) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemAlloc");
-  CHECK(cuMemAllocManaged(&pointer, kMiB, 1) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemAllocManaged");
-  CHECK(cuMemAllocAsync(&pointer, kMiB, nullptr) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemAllocAsync");
-  CUmemAllocationProp properties{};
-  properties.type = 1;
-  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
-  CUmemGenericAllocationHandle handle = 0;
-  CHECK(cuMemCreate(&handle, kBlock, &properties, 0) == CUDA_ERROR_OUT_OF_MEMORY, "cuMemCreate");
-  CUarray array = nullptr;
-  const CUDA_ARRAY_DESCRIPTOR shape{64, 64, 0x20, 1};
-  CHECK(cuArrayCreate_v2(&array, &shape) == CUDA_ERROR_OUT_OF_MEMORY, "cuArrayCreate");
-}
-
-struct Scenario {
-  const char* name;
-  void (*run)();
-};
-constexpr Scenario kScenarios[] = {{"walk", walk},
-                                   {"within", walk_within},
-                                   {"threads", walk_threads},
-                                   {"contexts", contexts},
-                                   {"primary", primary},
-                                   {"fork", forked},
-                                   {"crash", crash},
-                                   {"whole", whole},
-                                   {"reclaim", reclaim},
-                                   {"not-granted", not_granted}};
 
 }  // namespace
 
-int main(int count, char** arguments) {
-  if (count < 4) return 2;
-  region_path = arguments[1];
-  ordinal = atoi(arguments[2]);
-  for (int i = 4; i < count; ++i) numbers.push_back(strtoul(arguments[i], nullptr, 0));
-  for (const Scenario& scenario : kScenarios)
-    if (strcmp(scenario.name, arguments[3]) == 0) return scenario.run(), 0;
-  fprintf(stderr, "unknown scenario '%s'\n", arguments[3]);
-  return 2;
-}
+std::vector<Scenario> walks() { return {{"walk", walk}, {"within", walk_within}, {"threads", walk_threads}}; }
+
+}  // namespace memory_program

@@ -1,9 +1,6 @@
 // What a look-up gives, with us and without: the hook of exactly the variant that the driver chose, or what the driver
 // gave, and nothing in between. Programs that resolve names in every way print what they got (routes.cc).
-#include <fstream>
 #include <map>
-#include <regex>
-#include <set>
 
 #include "tenant.h"
 
@@ -16,17 +13,14 @@ struct Row {
   int mode = 0;
 };
 
-std::map<std::string, Row> hooked() {
-  std::map<std::string, Row> rows;
-  std::ifstream in(KIBOKO_HOOKS_DEF);
-  const std::regex cuda(R"(CUDA_HOOK\((\w+), (\w+), (\d+), (\d)\))"), nvml(R"(NVML_HOOK\((\w+)\))");
-  std::smatch m;
-  for (std::string line; std::getline(in, line);) {
-    if (std::regex_match(line, m, cuda))
-      rows[m[1]] = {m[2], std::stoi(m[3]), std::stoi(m[4])};
-    else if (std::regex_match(line, m, nvml))
-      rows[m[1]] = {};
-  }
+const std::map<std::string, Row>& hooked() {
+  static const std::map<std::string, Row> rows = {
+#define CUDA_HOOK(symbol, base, version, mode) {#symbol, {#base, version, mode}},
+#define NVML_HOOK(symbol) {#symbol, {}},
+#include "shim/hooks.def"
+#undef CUDA_HOOK
+#undef NVML_HOOK
+  };
   return rows;
 }
 
@@ -103,7 +97,7 @@ class Routes : public Routing {
  private:
   void compare(const std::map<std::string, std::string>& before, const std::map<std::string, std::string>& after,
                bool beyond) {
-    const auto rows = hooked();
+    const auto& rows = hooked();
     ASSERT_GT(before.size(), 10'000u);
     ASSERT_EQ(before.size(), after.size());
     std::size_t replaced = 0, wrong = 0;
