@@ -216,11 +216,10 @@ TEST(Memory, ACopyTakesItsTimeOnTheStream) {
     void* host = nullptr;
     EXPECT_EQ(cuMemHostAlloc(&host, 4 * kMiB, 0), kOk);
     const CUevent start = new_event(), end = new_event();
-    program.run(50 * kMs);
-    cuEventRecord(start, nullptr);
-    EXPECT_EQ(call("cuMemcpyHtoDAsync_v2", address, static_cast<const void*>(host), 4 * kMiB, CUstream{}), kOk);
-    cuEventRecord(end, nullptr);
-    cuCtxSynchronize();
+    behind_work(program, nullptr, start, [&] {
+      EXPECT_EQ(call("cuMemcpyHtoDAsync_v2", address, static_cast<const void*>(host), 4 * kMiB, CUstream{}), kOk);
+      cuEventRecord(end, nullptr);
+    });
     EXPECT_NEAR(ms_between(start, end), 0.002 + 4 * 1048576 / 25e9 * 1e3, 0.01);
     EXPECT_EQ(cuMemFreeHost(host), kOk);
   });
@@ -475,6 +474,7 @@ TEST(Sharing, AnIpcHandleShowsTheSameBytes) {
       const size_t before = free_now();
       EXPECT_EQ(cuMemFree_v2(address), kOk);
       EXPECT_EQ(free_now() - before, bytes);
+      EXPECT_EQ(write(pipes[0], &byte, 1), 1);
     });
     Child user([&] {
       Program program;
@@ -488,6 +488,7 @@ TEST(Sharing, AnIpcHandleShowsTheSameBytes) {
       EXPECT_EQ(call("cuIpcCloseMemHandle", address), CUDA_ERROR_INVALID_VALUE);
       char byte = 1;
       EXPECT_EQ(write(pipes[1], &byte, 1), 1);
+      EXPECT_EQ(read(pipes[1], &byte, 1), 1);  // stay while the maker counts
     });
     EXPECT_EQ(user.wait(), 0);
     EXPECT_EQ(maker.wait(), 0);

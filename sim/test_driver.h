@@ -179,6 +179,21 @@ inline CUstream new_stream(unsigned flags = kStreamNonBlocking) {
   EXPECT_EQ(cuStreamCreate(&stream, flags), kOk);
   return stream;
 }
+// Submits while a kernel that ends with `start` is still running, so that what is submitted follows without a gap: on a
+// busy machine that may take another, longer try.
+template <class Submit>
+void behind_work(const Program& program, CUstream stream, CUevent start, Submit submit) {
+  for (std::uint64_t lead = 5 * kMs; lead < 30'000 * kMs; lead *= 4) {
+    program.run(lead, stream);
+    EXPECT_EQ(cuEventRecord(start, stream), kOk);
+    submit();
+    const bool in_time = cuEventQuery(start) == CUDA_ERROR_NOT_READY;
+    EXPECT_EQ(cuCtxSynchronize(), kOk);
+    if (in_time) return;
+  }
+  ADD_FAILURE() << "the machine is too slow to submit a few kernels in half a minute";
+}
+
 inline double ms_between(CUevent start, CUevent end) {
   float ms = -1;
   EXPECT_EQ(cuEventElapsedTime(&ms, start, end), kOk);
