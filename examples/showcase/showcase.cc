@@ -110,7 +110,7 @@ Result<Agent> bring_up(const fs::path& bin, const Workplace& place, const Option
   if (meta.is_object()) {
     const nlohmann::json& data = meta.contains("data") ? meta["data"] : meta;
     if (data.contains("console") && data["console"].is_string())
-      say("For reading, over HTTP: http://" + data["console"].get<std::string>() + "/metrics and /api/v1/grants");
+      say("For reading, over HTTP: " + data["console"].get<std::string>() + "/metrics and /api/v1/grants");
   }
   return agent;
 }
@@ -119,10 +119,11 @@ std::vector<Running> start_samples(const fs::path& bin, const Workplace& place, 
   std::vector<Running> running;
   const Environment environment{{"KIBOKO_SOCKET", (place / "agent.sock").string()}};
   for (const Sample& sample : samples()) {
+    const bool too_much = sabotage == Sabotage::MemoryOff && sample.core_percent == 0;
     std::vector<std::string> command{(bin / "kiboko").string(),
                                      "run",
                                      "--memory",
-                                     std::to_string(sample.memory_bytes),
+                                     fmt::format("{}GiB", (sample.memory_bytes >> 30) * (too_much ? 2 : 1)),
                                      "--device",
                                      "0",
                                      "--policy",
@@ -139,20 +140,14 @@ std::vector<Running> start_samples(const fs::path& bin, const Workplace& place, 
   return running;
 }
 
-// Takes the limits away behind the check's back: it must notice.
-void loosen(const fs::path& bin, const net::Endpoint& agent, Sabotage sabotage) {
+// Takes the compute limits away behind the check's back: it must notice.
+void loosen(const fs::path& bin, const net::Endpoint& agent) {
   const auto list = grants(agent);
   if (!list) return;
   for (const GrantSeen& grant : *list) {
-    const bool hog = grant.program.find("memory_hog") != std::string::npos;
-    if (sabotage == Sabotage::MemoryOff && !hog) continue;
-    if (sabotage == Sabotage::ShareOff && hog) continue;
-    const std::vector<std::string> what = sabotage == Sabotage::MemoryOff
-                                              ? std::vector<std::string>{"--memory", "20GiB"}
-                                              : std::vector<std::string>{"--cores", "1"};
-    std::vector<std::string> command{(bin / "kiboko").string(), "resize", grant.id};
-    command.insert(command.end(), what.begin(), what.end());
-    Child child(command, {{"KIBOKO_SOCKET", agent.socket_path}}, "/dev/null");
+    if (grant.program.find("memory_hog") != std::string::npos) continue;
+    Child child({(bin / "kiboko").string(), "resize", grant.id, "--cores", "1"}, {{"KIBOKO_SOCKET", agent.socket_path}},
+                "/dev/null");
     for (int i = 0; i < 50 && !child.wait_status(); ++i) std::this_thread::sleep_for(100ms);
   }
 }
@@ -177,8 +172,7 @@ int check(const fs::path& bin, const Workplace& place, const Agent& agent, std::
   say(fmt::format("Letting them settle for {:.0f} s, then measuring for {:.0f} s ...", kSettleSeconds,
                   options.seconds));
   pause(kSettleSeconds / 2);
-  if (options.sabotage == Sabotage::MemoryOff || options.sabotage == Sabotage::ShareOff)
-    loosen(bin, agent.endpoint, options.sabotage);
+  if (options.sabotage == Sabotage::ShareOff) loosen(bin, agent.endpoint);
   pause(kSettleSeconds / 2);
   auto judged = watch_and_judge(agent.endpoint, running, agent.simulation, options.seconds);
   if (!judged) {

@@ -29,7 +29,9 @@ constexpr std::uint64_t kActiveForNs = 200 * kMillisecond;
 constexpr std::uint64_t kContendedForNs = 15'000 * kMillisecond;
 constexpr std::uint64_t kLeastLagNs = 60 * kMillisecond;
 constexpr std::uint64_t kMostLagNs = 200 * kMillisecond;
-constexpr unsigned kMostSlots = 64;  // of one grant that are looked at for turns
+constexpr unsigned kMostSlots = 64;                           // of one grant that are looked at for turns
+constexpr std::uint64_t kLeastStretchNs = 50 * kMillisecond;  // of covered time, for a look at concurrency
+constexpr std::uint64_t kLongestStretchNs = 10'000 * kMillisecond;
 constexpr std::uint64_t kUsageWindowNs = 200 * kMillisecond;
 
 std::uint64_t now_ns() {
@@ -44,6 +46,7 @@ struct WordsCopy {
   static constexpr std::size_t index_of(std::size_t offset) { return offset / 8; }
   std::uint64_t last_launch() const { return raw[index_of(offsetof(region::DeviceWords, last_launch_ns))]; }
   std::uint64_t charged() const { return raw[index_of(offsetof(region::DeviceWords, charged_ns))]; }
+  std::uint64_t covered() const { return raw[index_of(offsetof(region::DeviceWords, covered_ns))]; }
   std::uint64_t longest_unit() const { return raw[index_of(offsetof(region::DeviceWords, longest_unit_ns))]; }
   std::uint64_t backlog_until() const { return raw[index_of(offsetof(region::DeviceWords, backlog_until_ns))]; }
   std::uint32_t waiting() const {
@@ -75,20 +78,30 @@ class Tenant {
     return pread(fd_, words_.raw, bytes, at) == static_cast<ssize_t>(bytes);
   }
 
-  // Slots that were busy since the last call.
-  unsigned busy_processes() {
-    unsigned busy = 0;
+  // How many of its processes were busy at once lately: their own times added up, over the time that they cover.
+  double concurrency() {
+    std::uint64_t busy = 0;
     for (unsigned slot = 0; slot < kMostSlots; ++slot) {
       std::uint64_t value = 0;
       const auto at =
           static_cast<off_t>(region::kExtensionOffset + offsetof(region::Extension, counters) +
                              slot * sizeof(region::SlotCounterBlock) + index_ * sizeof(region::SlotCounters));
       if (pread(fd_, &value, sizeof value, at) != sizeof value) break;
-      if (slot >= slot_busy_.size()) slot_busy_.resize(slot + 1, 0);
-      if (value != slot_busy_[slot]) ++busy;
-      slot_busy_[slot] = value;
+      busy += value;
     }
-    return std::max(busy, 1U);
+    const std::uint64_t covered = words_.covered();
+    const std::uint64_t covered_since = covered - concurrency_covered_;
+    if (covered < concurrency_covered_ || busy < concurrency_busy_ || covered_since > kLongestStretchNs) {
+      concurrency_ = 1;  // the first look, a slot that was used again, or nonsense
+    } else if (covered_since >= kLeastStretchNs) {
+      concurrency_ = std::clamp(static_cast<double>(busy - concurrency_busy_) / static_cast<double>(covered_since), 1.0,
+                                static_cast<double>(kMostSlots));
+    } else {
+      return concurrency_;
+    }
+    concurrency_covered_ = covered;
+    concurrency_busy_ = busy;
+    return concurrency_;
   }
 
   GrantDemand demand(std::uint64_t now) {
@@ -131,7 +144,8 @@ class Tenant {
   unsigned index_;
   int fd_ = -1;
   WordsCopy words_{};
-  std::vector<std::uint64_t> slot_busy_;
+  std::uint64_t concurrency_covered_ = 0, concurrency_busy_ = 0;
+  double concurrency_ = 1;
   std::uint64_t usage_since_ = 0, usage_charged_ = 0;
   double used_percent_ = 0;
 };
@@ -194,7 +208,7 @@ class SharedDevice {
     for (Tenant* tenant : present) {
       Timeline timeline;
       for (std::uint64_t word = from; word < to; ++word) timeline.words.push_back(tenant->words().bits_at(word));
-      timeline.processes = tenant->busy_processes();
+      timeline.processes = tenant->concurrency();
       timelines.push_back(std::move(timeline));
     }
     const std::vector<std::uint64_t> others = attribute(timelines, turns_);

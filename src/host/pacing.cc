@@ -75,7 +75,9 @@ std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnSt
         holder = next_in_round(busy, std::max(state.holder, 0), count);
       if (holder != state.holder || state.left_ns < region::kCoverBitNs) {
         state.holder = holder;
-        state.left_ns = kSliceNs * std::max(1U, timelines[static_cast<std::size_t>(holder)].processes);
+        state.left_ns =
+            static_cast<std::uint64_t>(static_cast<double>(kSliceNs) *
+                                       std::clamp(timelines[static_cast<std::size_t>(holder)].processes, 1.0, 1024.0));
       }
       state.left_ns -= std::min(state.left_ns, region::kCoverBitNs);
       for (int i = 0; i < count; ++i)

@@ -31,7 +31,7 @@ std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants);
 // One grant's timeline over a stretch of time: bit i of word w covers kCoverBitNs (region/layout.h).
 struct Timeline {
   std::vector<std::uint64_t> words;  // 48 bits each, all timelines of one call are equally long
-  unsigned processes = 1;            // of the grant that were busy in the stretch; each has its own turns
+  double processes = 1;              // of the grant that were busy at once, on average; each has its own turns
 };
 
 // State that lasts from one stretch to the next: whose turn it was and how much of it is left.

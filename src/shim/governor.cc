@@ -14,11 +14,11 @@ namespace {
 
 constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kSecond = 1'000'000'000;
-constexpr std::int64_t kDepthNs = 5 * kMillisecond;         // of device time: what idleness may save up
-constexpr std::int64_t kInFlightNs = 20 * kMillisecond;     // of device time, so that a grant can hand back soon
-constexpr std::int64_t kAgentSilentNs = 5 * kSecond;        // then its word that nobody else is there counts no more
-constexpr std::int64_t kNap = 2 * kMillisecond;             // longest single sleep: others' corrections move the bucket
-constexpr std::int64_t kDeviceWaitNs = 100 * kMillisecond;  // work may depend on work not launched yet: never for ever
+constexpr std::int64_t kDepthNs = 5 * kMillisecond;      // of device time: what idleness may save up
+constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so that a grant can hand back soon
+constexpr std::int64_t kAgentSilentNs = 5 * kSecond;     // then its word that nobody else is there counts no more
+constexpr std::int64_t kNap = 2 * kMillisecond;          // longest single sleep: others' corrections move the bucket
+constexpr std::int64_t kDeviceWaitNs = 1000 * kMillisecond;  // work may depend on work not launched yet: never for ever
 constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
 
 struct Rule {
@@ -201,7 +201,7 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
 }
 
 void wait_for_measure(ContextState& context, const Cost& cost) {
-  const std::int64_t give_up = monotonic_ns() + kDeviceWaitNs / 2;
+  const std::int64_t give_up = monotonic_ns() + kDeviceWaitNs;
   std::int64_t nap = 20'000;
   while (cost.unsettled.load(std::memory_order_relaxed) >= 2 && !known(cost)) {
     const std::int64_t now = monotonic_ns();
