@@ -8,6 +8,7 @@
 #include "shim/context.h"
 
 #include "shim/charge.h"
+#include "shim/segments.h"
 
 namespace kiboko::shim {
 
@@ -140,7 +141,9 @@ void forget_primary(CUdevice ordinal) {
     if (known[i].ordinal.load(std::memory_order_relaxed) != ordinal || known[i].created.load(std::memory_order_relaxed))
       continue;
     std::uint64_t handle = known[i].handle.load(std::memory_order_acquire);
-    if (handle > kTakenIndex && known[i].handle.compare_exchange_strong(handle, kTakenIndex)) forget(i);
+    if (handle <= kTakenIndex || !known[i].handle.compare_exchange_strong(handle, kTakenIndex)) continue;
+    forget_context(reinterpret_cast<CUcontext>(handle));
+    forget(i);
   }
 }
 
@@ -333,6 +336,7 @@ CUresult destroy(CUcontext context, Call&& call) {
   const unsigned index = context == nullptr ? 0 : find_known(context);
   // Out of the table before the driver may give the handle to the next context.
   if (index != 0) known[index].handle.store(kTakenIndex, std::memory_order_release);
+  if (context != nullptr) forget_context(context);  // its events end with it
   const CUresult result = call();
   if (index != 0 && result == CUDA_SUCCESS)
     forget(index);

@@ -22,7 +22,7 @@ struct Cost {
 };
 
 Cost& cost_of(const Unit& unit);
-inline bool known(const Cost& cost) { return cost.ns.load(std::memory_order_relaxed) != 0; }
+inline bool is_known(const Cost& cost) { return cost.ns.load(std::memory_order_relaxed) != 0; }
 inline std::uint32_t expected_ns(const Cost& cost) {
   const std::uint32_t ns = cost.ns.load(std::memory_order_relaxed);
   return ns == 0 ? kUnknownCostNs : ns;

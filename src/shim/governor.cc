@@ -203,7 +203,7 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
 void wait_for_measure(ContextState& context, const Cost& cost) {
   const std::int64_t give_up = monotonic_ns() + kDeviceWaitNs;
   std::int64_t nap = 20'000;
-  while (cost.unsettled.load(std::memory_order_relaxed) >= 2 && !known(cost)) {
+  while (cost.unsettled.load(std::memory_order_relaxed) >= 2 && !is_known(cost)) {
     const std::int64_t now = monotonic_ns();
     if (now > give_up) return;
     sleep_until(now + nap);

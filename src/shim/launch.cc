@@ -86,7 +86,7 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   if (full(stream_state)) close_segment(stream_state, stream, false);
   settle(context);
   Cost& cost = cost_of(unit);
-  if (!known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 2) {
+  if (!is_known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 2) {
     close_segment(stream_state, stream, false);
     wait_for_measure(context, cost);
   }
@@ -108,8 +108,8 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   l.stream_state = &stream_state;
   l.serial = stream_state.serial.load(std::memory_order_acquire);
   l.cost_ns = expected;
-  if (!known(cost)) cost.unsettled.fetch_add(1, std::memory_order_relaxed);
-  const bool alone = !known(cost) || expected >= kSegmentNs || use_up(stream_state.tight);
+  if (!is_known(cost)) cost.unsettled.fetch_add(1, std::memory_order_relaxed);
+  const bool alone = !is_known(cost) || expected >= kSegmentNs || use_up(stream_state.tight);
   if (alone) l.close_after = 1;
 }
 

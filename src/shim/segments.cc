@@ -173,7 +173,7 @@ bool measure(ContextState& context, Segment& segment, std::int64_t now, Measured
 // Is the segment longer than its work by more than errors of the estimates explain?
 // Others' turns stretch it too, so the question has an answer only while nobody else is there.
 bool has_gaps(const Segment& segment, unsigned device, std::int64_t length, std::int64_t now) {
-  if (segment.tight || segment.cost == nullptr || !known(*segment.cost)) return false;
+  if (segment.tight || segment.cost == nullptr || !is_known(*segment.cost)) return false;
   return length > segment.expected_ns + segment.expected_ns / 4 + 50'000 && alone_on(device, now);
 }
 
