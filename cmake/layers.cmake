@@ -1,3 +1,4 @@
+cmake_minimum_required(VERSION 3.25)
 # Run as a test: cmake -DSOURCE=<src> -P layers.cmake. Fails on an include between folders that src/LAYERS does not list.
 file(STRINGS ${SOURCE}/LAYERS lines REGEX "^[a-z]+:")
 foreach(line IN LISTS lines)
