@@ -226,6 +226,15 @@ bool size_file(int fd, const char* path, PageError* error) {
 
 }  // namespace
 
+// A program that was started with its standard descriptors closed must not find our file in their place.
+static int above_standard(int fd) {
+  if (fd > 2) return fd;
+  const long moved = ::syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 64L);
+  if (moved < 0) return fd;
+  os::close_file(fd);
+  return static_cast<int>(moved);
+}
+
 bool Mapping::open(const char* path, const RegionSeed& seed, PageError* error) {
   const os::KeepErrno keep;
   if (hami_ != nullptr) return true;
@@ -235,8 +244,9 @@ bool Mapping::open(const char* path, const RegionSeed& seed, PageError* error) {
   if (fd < 0)
     return refuse(error, "region ", path, ": it cannot be opened (", os::error_text(errno),
                   "); its folder must exist and be writable for this user");
-  if (size_file(fd, path, error) && adopt(fd, path, seed, error)) return true;
-  fd_ = fd;
+  const int kept = above_standard(fd);
+  if (size_file(kept, path, error) && adopt(kept, path, seed, error)) return true;
+  fd_ = kept;
   close();
   return false;
 }

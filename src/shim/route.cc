@@ -223,6 +223,16 @@ const Hook* row_for(const char* symbol, int cuda_version, int mode, const void* 
   return best;
 }
 
+// Would the driver give the same answer for the newest version that hooks.def knows?
+bool same_as_known(const char* symbol, const void* found, unsigned long long flags) {
+  void* answer = nullptr;
+  int status = 0;
+  if (real.cuGetProcAddress_v2 != nullptr)
+    return real.cuGetProcAddress_v2(symbol, &answer, kNewestKnownCuda, flags, &status) == CUDA_SUCCESS &&
+           answer == found;
+  return real.cuGetProcAddress(symbol, &answer, kNewestKnownCuda, flags) == CUDA_SUCCESS && answer == found;
+}
+
 }  // namespace
 
 void* substitute(const char* symbol, void* found, int cuda_version, unsigned long long flags) {
@@ -232,10 +242,10 @@ void* substitute(const char* symbol, void* found, int cuda_version, unsigned lon
     if (row == nullptr) row = row_for(symbol, INT32_MAX, 2, found);  // the driver's own idea of the version: follow it
     return row != nullptr ? row->function : found;
   }
-  // A driver may answer with an inner address instead of the exported one. Its choice is certain only among versions
-  // that we know; a newer variant is left alone rather than answered with an older one's hook.
-  if (hook_by_symbol(symbol) == kHookCount || cuda_version > kNewestKnownCuda + 999) return found;
-  if (cuda_library.contains(found) == false) return found;
+  // A driver may answer with an inner address instead of the exported one. Which variant that is follows from the
+  // version asked; beyond the versions that we know, from the driver's own answer for the newest of them.
+  if (hook_by_symbol(symbol) == kHookCount || !cuda_library.contains(found)) return found;
+  if (cuda_version > kNewestKnownCuda && !same_as_known(symbol, found, flags)) return found;
   const Hook* row = row_for(symbol, cuda_version, mode, nullptr);
   return row != nullptr ? row->function : found;
 }

@@ -23,6 +23,6 @@ void* substitute(const char* symbol, void* found, int cuda_version, unsigned lon
   if (!::kiboko::shim::discover_driver() || ::kiboko::shim::real.function == nullptr) return CUDA_ERROR_NOT_INITIALIZED
 
 // The newest CUDA version whose variants hooks.def knows in full.
-inline constexpr int kNewestKnownCuda = 13000;
+inline constexpr int kNewestKnownCuda = 13010;
 
 }  // namespace kiboko::shim

@@ -121,7 +121,7 @@ TEST_P(Guest, LeavesErrnoAlone) {
               ElementsAre("init 0", "context 0", "errno 0"));
 }
 
-TEST_P(Guest, DISABLED_TakesNoneOfTheStandardDescriptors) {
+TEST_P(Guest, TakesNoneOfTheStandardDescriptors) {
   tenant.grant({{0, kGiB}});
   tenant.with_shim(false);
   Start start = tenant.probe({"init", "context", "0", "still-closed"});

@@ -121,7 +121,7 @@ class Routes : public Routing {
 TEST_P(Routes, GivesTheHookOfTheVariantThatTheDriverChoseAndAllElseUntouched) { compare(false); }
 
 // A variant that came after our table has no hook, and an older one under a new version's number still has its own.
-TEST_P(Routes, DISABLED_FollowsTheDriverBeyondTheVersionsOfTheTable) { compare(true); }
+TEST_P(Routes, FollowsTheDriverBeyondTheVersionsOfTheTable) { compare(true); }
 
 TEST_P(Routing, SaysNothingAndLeavesTheExitCodeAlone) {
   const Ended ended = tenant.run({program("shim_routes")});
