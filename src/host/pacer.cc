@@ -27,7 +27,7 @@ constexpr auto kTick = 10ms;
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kActiveForNs = 200 * kMillisecond;
 constexpr std::uint64_t kContendedForNs = 15'000 * kMillisecond;
-constexpr std::uint64_t kLeastLagNs = 60 * kMillisecond;
+constexpr std::uint64_t kLeastLagNs = 20 * kMillisecond;
 constexpr std::uint64_t kMostLagNs = 200 * kMillisecond;
 constexpr unsigned kMostSlots = 64;                           // of one grant that are looked at for turns
 constexpr std::uint64_t kLeastStretchNs = 50 * kMillisecond;  // of covered time, for a look at concurrency
@@ -196,7 +196,7 @@ class SharedDevice {
 
   void give_back(const std::vector<Tenant*>& present, std::uint64_t now) {
     std::uint64_t lag = kLeastLagNs;
-    for (const Tenant* tenant : present) lag = std::max(lag, 3 * std::min(tenant->words().longest_unit(), kMostLagNs));
+    for (const Tenant* tenant : present) lag = std::max(lag, 4 * std::min(tenant->words().longest_unit(), kMostLagNs));
     lag = std::min(lag, kMostLagNs);
     const std::uint64_t to = (now - lag) / region::kCoverWordNs;
     const std::uint64_t from = std::max(replayed_to_, to > 40 ? to - 40 : 0);

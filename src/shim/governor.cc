@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kSecond = 1'000'000'000;
-constexpr std::int64_t kDepthNs = 5 * kMillisecond;      // of device time: what idleness may save up
+constexpr std::int64_t kDepthNs = 5 * kMillisecond;  // of device time: what idleness may save up
+// With others on the device a grant is charged for their turns too until the agent gives that back, some 20 ms later.
+constexpr std::int64_t kSharedDepthNs = 20 * kMillisecond;
 constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so that a grant can hand back soon
 constexpr std::int64_t kAgentSilentNs = 5 * kSecond;     // then its word that nobody else is there counts no more
 constexpr std::int64_t kNap = 2 * kMillisecond;          // longest single sleep: others' corrections move the bucket
@@ -24,6 +26,7 @@ constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
 struct Rule {
   bool limited;
   region::Rate rate;
+  std::int64_t depth_ns;
 };
 
 std::uint32_t percent_of(unsigned device) {
@@ -33,20 +36,27 @@ std::uint32_t percent_of(unsigned device) {
   return mirror >= 1 && mirror < asked ? static_cast<std::uint32_t>(mirror) : asked;
 }
 
-// Is anybody else there? Where nobody tells us (no agent, or a silent one), the limit counts.
+// The agent sees another grant at work on the device.
+bool others_there(unsigned device, std::int64_t now) {
+  return state.page != nullptr && static_cast<std::int64_t>(state.page->live.devices[device].contended_until_ns.load(
+                                      std::memory_order_relaxed)) > now;
+}
+
+// Does the default policy's limit count? Where nobody tells us (no agent, or a silent one), the limit counts.
 bool contended(unsigned device, std::int64_t now) {
   if (state.page == nullptr) return state.region.hami().utilization_switch.load(std::memory_order_relaxed) == 1;
   const region::GrantLive& live = state.page->live;
   const auto heartbeat = static_cast<std::int64_t>(live.heartbeat_ns.load(std::memory_order_relaxed));
   if (now - heartbeat > kAgentSilentNs) return true;
-  return static_cast<std::int64_t>(live.devices[device].contended_until_ns.load(std::memory_order_relaxed)) > now;
+  return others_there(device, now);
 }
 
 Rule rule_for(unsigned device, std::int64_t now) {
+  const std::int64_t depth = others_there(device, now) ? kSharedDepthNs : kDepthNs;
   const region::CorePolicy policy = state.policy.load(std::memory_order_relaxed);
   std::uint32_t permyriad = percent_of(device) * 100;
-  if (policy == region::CorePolicy::Disable) return {false, {10000}};
-  if (policy == region::CorePolicy::Default && !contended(device, now)) return {false, {10000}};
+  if (policy == region::CorePolicy::Disable) return {false, {10000}, depth};
+  if (policy == region::CorePolicy::Default && !contended(device, now)) return {false, {10000}, depth};
   if (policy == region::CorePolicy::Default && state.page != nullptr) {
     const region::GrantLive& live = state.page->live;
     const std::uint32_t effective = live.devices[device].rate_permyriad.load(std::memory_order_relaxed);
@@ -54,8 +64,8 @@ Rule rule_for(unsigned device, std::int64_t now) {
         now - static_cast<std::int64_t>(live.heartbeat_ns.load(std::memory_order_relaxed)) <= kAgentSilentNs;
     if (effective != 0 && fresh) permyriad = effective;
   }
-  if (permyriad >= 10000) return {false, {10000}};
-  return {true, {permyriad}};
+  if (permyriad >= 10000) return {false, {10000}, depth};
+  return {true, {permyriad}, depth};
 }
 
 region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
@@ -71,7 +81,7 @@ void apply_give_back(unsigned device, const Rule& rule, std::int64_t now) {
     return;
   const std::uint64_t delta = given - applied;
   if (given > applied && delta < static_cast<std::uint64_t>(kSecond))
-    region::correct_time(words, rule.rate, now, -static_cast<std::int64_t>(delta), kDepthNs);
+    region::correct_time(words, rule.rate, now, -static_cast<std::int64_t>(delta), rule.depth_ns);
 }
 
 // Publishes that we are at work. For HAMi's monitor: the recent-kernel word and the time of the last kernel.
@@ -155,7 +165,8 @@ bool alone_on(unsigned device, std::int64_t now) {
 }
 
 void correct_charge(unsigned device, std::int64_t now, std::int64_t delta_ns) {
-  region::correct_time(words_of(device), rule_for(device, now).rate, now, delta_ns, kDepthNs);
+  const Rule rule = rule_for(device, now);
+  region::correct_time(words_of(device), rule.rate, now, delta_ns, rule.depth_ns);
 }
 
 void note_unit(unsigned device, std::int64_t length_ns) {
@@ -185,13 +196,13 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
     if (blocked(device, now, waiting.since())) {
       wake = now + kNap;
     } else if (rule.limited) {
-      const std::int64_t ready = region::ready_at(words, rule.rate, now, kDepthNs);
+      const std::int64_t ready = region::ready_at(words, rule.rate, now, rule.depth_ns);
       if (ready > now) wake = ready;
     }
     if (wake == 0 && flight.segments > 1 && flight.expected_ns > kInFlightNs && now < device_patience)
       wake = now + kMillisecond;
     if (wake == 0) {
-      region::charge_time(words, rule.rate, now, lease_ns, kDepthNs);
+      region::charge_time(words, rule.rate, now, lease_ns, rule.depth_ns);
       return now;
     }
     waiting.announce();
