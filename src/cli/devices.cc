@@ -38,7 +38,9 @@ Result<int> run(Context& context) {
                bytes_or_dash(device.used_bytes),
                percent_or_dash(device.compute_percent)});
   }
+  const std::string violations = violations_text(context.out, devices);
   context.out.write(table.empty() ? "no devices; `kiboko doctor` looks for the reason\n" : table.text(context.out));
+  if (!violations.empty()) context.out.write("\n" + violations);
   return kDone;
 }
 

@@ -47,7 +47,8 @@ std::string facts(const GrantView& grant, WallTime now) {
   text += line("ended", grant.end_reason) + line("held by", grant.held_by) + line("command", command_text(grant));
   for (const DeviceShare& share : grant.devices)
     text += line("device", fmt::format("{} {} {}: memory {}, cores {}", share.index.value_or(-1), share.uuid,
-                                       share.model, used_of(share.used_bytes, share.limit_bytes), cores_text(grant)));
+                                       share.model, used_of(share.used_bytes, share.limit_bytes),
+                                       percent_or_dash(share.compute_percent) + " / " + cores_limit_text(grant)));
   for (const ProcessView& process : grant.processes)
     text += line("process", fmt::format("{} {} {}", process.pid, process.command, bytes_or_dash(process.used_bytes)));
   for (const auto& [name, value] : grant.environment)

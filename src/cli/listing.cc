@@ -105,4 +105,16 @@ std::string owner_text(const GrantView& grant) {
   return grant.uid ? fmt::format("uid {}", *grant.uid) : "-";
 }
 
+std::string violations_text(const Output& out, const std::vector<DeviceView>& devices) {
+  std::string text;
+  for (const DeviceView& device : devices)
+    for (const ProcessView& process : device.strangers)
+      text += fmt::format(
+          "{} process {} ({}{}) uses {} of device {} {}\n", out.styled(Style::Bad, "violation:"), process.pid,
+          process.command.empty() ? "?" : harmless(process.command), process.user.empty() ? "" : " of " + process.user,
+          bytes_or_dash(process.used_bytes), device.index ? std::to_string(*device.index) : device.uuid,
+          process.grant.empty() ? "without a grant" : fmt::format("in grant {}, but past its library", process.grant));
+  return text;
+}
+
 }  // namespace kiboko::cli

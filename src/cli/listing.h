@@ -37,4 +37,7 @@ std::string devices_text(const GrantView& grant);      // "0,1"
 std::string command_text(const GrantView& grant);
 std::string owner_text(const GrantView& grant);
 
+// Processes on a device that no grant holds to a limit, one line each.
+std::string violations_text(const Output& out, const std::vector<DeviceView>& devices);
+
 }  // namespace kiboko::cli

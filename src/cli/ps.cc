@@ -67,19 +67,6 @@ std::string waiting_table(const Context& context, const std::vector<GrantView>& 
   return table.text(context.out);
 }
 
-// Processes on a device that no grant holds to a limit.
-std::string violations_text(const Context& context, const std::vector<DeviceView>& devices) {
-  std::string text;
-  for (const DeviceView& device : devices)
-    for (const ProcessView& process : device.strangers)
-      text += fmt::format(
-          "{} process {} ({}{}) uses {} of device {} {}\n", context.out.styled(Style::Bad, "violation:"), process.pid,
-          process.command.empty() ? "?" : harmless(process.command), process.user.empty() ? "" : " of " + process.user,
-          bytes_or_dash(process.used_bytes), device.index ? std::to_string(*device.index) : device.uuid,
-          process.grant.empty() ? "without a grant" : fmt::format("in grant {}, but past its library", process.grant));
-  return text;
-}
-
 Result<int> run(Context& context) {
   const auto agent = TRY(context.agent());
   const std::string target = context.given.has("all") ? "/api/v1/grants?state=all" : "/api/v1/grants";
@@ -94,7 +81,8 @@ Result<int> run(Context& context) {
   if (grants.empty() && waiting.empty()) text += "no grants; `kiboko run -- PROGRAM` makes one\n";
   if (!grants.empty()) text += grants_table(context, grants);
   if (!waiting.empty()) text += (grants.empty() ? "" : "\n") + waiting_table(context, waiting);
-  if (const std::string violations = violations_text(context, devices); !violations.empty()) text += "\n" + violations;
+  if (const std::string violations = violations_text(context.out, devices); !violations.empty())
+    text += "\n" + violations;
   context.out.write(text);
   return kDone;
 }

@@ -135,6 +135,7 @@ Result<Job> container_job(const std::string& engine, const std::string& path, co
 }
 
 Result<Ending> start_and_supervise(Context& context, Held& held, Signals& signals, const Job& job) {
+  if (const auto signal = signals.next()) return Ending{true, static_cast<int>(signal->ssi_signo)};
   TRY(signals.take_all());
   become_subreaper();
   const Terminal terminal = Terminal::look();

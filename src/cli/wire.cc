@@ -158,7 +158,6 @@ Result<DeviceView> read_device_view(const Json& json) {
   members.read("total_bytes", device.total_bytes);
   members.read("granted_bytes", device.granted_bytes);
   members.read("used_bytes", device.used_bytes);
-  members.read("granted_percent", device.granted_percent);
   members.read("compute_percent", device.compute_percent);
   members.read("grants", device.grants);
   for (const Json& process : members.list("strangers")) device.strangers.push_back(read_process(process));

@@ -64,7 +64,7 @@ struct DeviceView {
   std::optional<int> index;
   bool simulated = false;
   std::optional<std::uint64_t> total_bytes, granted_bytes, used_bytes;
-  std::optional<double> granted_percent, compute_percent;
+  std::optional<double> compute_percent;
   std::optional<int> grants;
   std::vector<ProcessView> strangers;  // processes on the device that no grant covers
 };
