@@ -32,7 +32,7 @@ Cost& cost_of(const Unit& unit) {
 
 // A quarter of the way to each new sample; straight there when it is far off, because then the work has changed.
 void learn(Cost& cost, std::uint64_t ns) {
-  const std::uint64_t sample = ns < 100 ? 100 : (ns > 4'000'000'000ULL ? 4'000'000'000ULL : ns);
+  const std::uint64_t sample = ns < 1 ? 1 : (ns > 4'000'000'000ULL ? 4'000'000'000ULL : ns);
   const std::uint64_t old = cost.ns.load(std::memory_order_relaxed);
   std::uint64_t next = sample;
   if (old != 0 && sample < 4 * old && old < 4 * sample) next = (3 * old + sample) / 4;

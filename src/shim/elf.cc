@@ -5,7 +5,6 @@
 
 #include <elf.h>
 #include <link.h>
-#include <string.h>
 
 namespace kiboko::shim {
 namespace {
@@ -49,7 +48,7 @@ bool is_definition(const Tables& tables, std::uint32_t index, const char* name) 
   const ElfW(Sym)& symbol = tables.symbols[index];
   const unsigned type = symbol.st_info & 0xfU;
   return symbol.st_shndx != SHN_UNDEF && symbol.st_value != 0 && (type == STT_FUNC || type == STT_NOTYPE) &&
-         strcmp(tables.strings + symbol.st_name, name) == 0;
+         same_text(tables.strings + symbol.st_name, name);
 }
 
 std::uint32_t find_by_gnu_hash(const Tables& tables, const char* name) {
@@ -104,7 +103,7 @@ int visit(dl_phdr_info* info, std::size_t, void* argument) {
   if (!library) return 0;
   if (search.soname != nullptr) {
     const char* soname = soname_of(library);
-    if (soname == nullptr || strcmp(soname, search.soname) != 0) return 0;
+    if (soname == nullptr || !same_text(soname, search.soname)) return 0;
   } else if (!library.contains(search.address)) {
     return 0;
   }

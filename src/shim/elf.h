@@ -28,6 +28,13 @@ LoadedLibrary find_library_by_address(const void* address);
 // libraries have none, and libc's several versions of dlsym are one function.
 void* find_symbol(const LoadedLibrary& library, const char* name);
 
+// Compares two texts without libc: whoever else is preloaded may have taken strcmp and not be ready to answer.
+inline bool same_text(const char* a, const char* b) {
+  for (; *a != 0 && *a == *b; ++a, ++b) {
+  }
+  return *a == *b;
+}
+
 const char* soname_of(const LoadedLibrary& library);
 
 }  // namespace kiboko::shim

@@ -80,6 +80,7 @@ LoadedLibrary cuda_library, nvml_library;
 struct PointerTable {
   std::atomic<void*> pointer[kBuckets];
   std::uint16_t row[kBuckets];
+  bool shared[kBuckets];  // several variants have this address
 };
 PointerTable pointers;
 
@@ -100,7 +101,10 @@ void set_real_pointer(unsigned id, void* pointer) {
 void remember_pointer(void* pointer, unsigned id) {
   unsigned at = pointer_bucket(pointer);
   while (void* there = pointers.pointer[at].load(std::memory_order_relaxed)) {
-    if (there == pointer) return;  // variants that share one address: the rows are told apart by name and version
+    if (there == pointer) {  // the rows are told apart by name and version
+      pointers.shared[at] = true;
+      return;
+    }
     at = (at + 1) % kBuckets;
   }
   pointers.row[at] = static_cast<std::uint16_t>(id);
@@ -185,7 +189,7 @@ bool is_ours(const void* address) {
 HookId hook_by_symbol(const char* name) {
   for (unsigned at = hash_of(name) % kBuckets; kNameTable.slot[at] != 0; at = (at + 1) % kBuckets) {
     const unsigned id = kNameTable.slot[at] - 1U;
-    if (strcmp(kHooks[id].symbol, name) == 0) return static_cast<HookId>(id);
+    if (same_text(kHooks[id].symbol, name)) return static_cast<HookId>(id);
   }
   return kHookCount;
 }
@@ -200,11 +204,12 @@ bool discover_nvml() {
 
 namespace {
 
-bool known_pointer(void* pointer) {
+// Bucket of a hooked function's real address, or -1.
+int find_pointer(void* pointer) {
   for (unsigned at = pointer_bucket(pointer);; at = (at + 1) % kBuckets) {
     void* there = pointers.pointer[at].load(std::memory_order_acquire);
-    if (there == pointer) return true;
-    if (there == nullptr) return false;
+    if (there == pointer) return static_cast<int>(at);
+    if (there == nullptr) return -1;
   }
 }
 
@@ -215,7 +220,7 @@ const Hook* row_for(const char* symbol, int cuda_version, int mode, const void* 
   for (unsigned id = 0; id < kHookCount; ++id) {
     const Hook& row = kHooks[id];
     if (row.base == nullptr || row.version > cuda_version || (row.mode != 0 && row.mode != mode)) continue;
-    if (strcmp(row.base, symbol) != 0 || real_pointer(id) == nullptr) continue;
+    if (!same_text(row.base, symbol) || real_pointer(id) == nullptr) continue;
     if (only_pointer != nullptr && real_pointer(id) != only_pointer) continue;
     if (best == nullptr || row.version > best->version || (row.version == best->version && row.mode == mode))
       best = &row;
@@ -237,7 +242,9 @@ bool same_as_known(const char* symbol, const void* found, unsigned long long fla
 
 void* substitute(const char* symbol, void* found, int cuda_version, unsigned long long flags) {
   const int mode = (flags & 2U) != 0 ? 2 : 0;
-  if (known_pointer(found)) {
+  if (const int at = find_pointer(found); at >= 0) {
+    const Hook& only = kHooks[pointers.row[at]];
+    if (!pointers.shared[at] && same_text(only.base, symbol)) return only.function;
     const Hook* row = row_for(symbol, cuda_version, mode, found);
     if (row == nullptr) row = row_for(symbol, INT32_MAX, 2, found);  // the driver's own idea of the version: follow it
     return row != nullptr ? row->function : found;

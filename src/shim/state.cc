@@ -398,6 +398,7 @@ int index_of(CUdevice ordinal) {
 }
 
 int current_device() {
+  if (state.single_device.load(std::memory_order_relaxed)) return 0;
   CUdevice device = -1;
   if (real.cuCtxGetDevice == nullptr || real.cuCtxGetDevice(&device) != CUDA_SUCCESS) return -1;
   return index_of(device);

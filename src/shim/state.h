@@ -75,6 +75,7 @@ Gate enter();
 void refresh_limits();
 
 // Index in the grant of the calling thread's current device, or -1 (no context, or a device that was not granted).
+// Where there is one device only, nobody is asked: the caller knows that there is a context.
 int current_device();
 int index_of(CUdevice ordinal);
 // Index in the grant of a UUID as NVML writes it, or -1.
