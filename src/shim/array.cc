@@ -99,7 +99,7 @@ std::uint64_t true_bytes(Query query, Array array, CUdevice ordinal, std::uint64
 }
 
 template <class Array>
-bool keep(Charge& charge, Array array, const Place& place) {
+bool keep(Charge& charge, Array array, Place place) {
   HandleEntry entry{}, displaced;
   entry.key = reinterpret_cast<std::uintptr_t>(array);
   entry.bytes = charge.bytes();
@@ -135,10 +135,9 @@ template <class Array, class Call>
 CUresult destroy(Array array, Call&& call) {
   const Gate gate = enter();
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
-  HandleEntry entry;
-  const bool ours = arrays.take(reinterpret_cast<std::uintptr_t>(array), &entry);
+  const HandleEntry entry = arrays.take(reinterpret_cast<std::uintptr_t>(array));
   const CUresult result = call();
-  if (!ours) return result;
+  if (entry.key == 0) return result;
   HandleEntry displaced;
   if (result == CUDA_SUCCESS)
     account().refund(entry.device, entry.bytes, kiboko::region::ChargeKind::Data);

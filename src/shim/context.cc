@@ -190,31 +190,27 @@ thread_local constinit CachedPlace cached{};
 __attribute__((noinline)) Place find_place(CUcontext context, std::uint32_t now) {
   Place place;
   place.context = context;
-  if (real.cuCtxGetDevice == nullptr || real.cuCtxGetDevice(&place.ordinal) != CUDA_SUCCESS) return place;
-  place.device = index_of(place.ordinal);
+  CUdevice ordinal = -1;
+  if (real.cuCtxGetDevice == nullptr || real.cuCtxGetDevice(&ordinal) != CUDA_SUCCESS) return place;
+  place.ordinal = static_cast<std::int16_t>(ordinal);
+  place.device = static_cast<std::int16_t>(index_of(ordinal));
   if (place.device < 0) return place;
   bool first_sight = false;
-  place.owner = learn(context, place.ordinal, false, &first_sight);
-  if (first_sight) reconcile_primary(place.ordinal);
-  cached = {context, now, static_cast<std::int16_t>(place.ordinal), static_cast<std::uint16_t>(place.owner)};
+  place.owner = learn(context, ordinal, false, &first_sight);
+  if (first_sight) reconcile_primary(ordinal);
+  cached = {context, now, place.ordinal, static_cast<std::uint16_t>(place.owner)};
   return place;
 }
 
 }  // namespace
 
 Place current_place() {
-  Place place;
   const std::uint32_t now = epoch.load(std::memory_order_acquire);
-  if (real.cuCtxGetCurrent == nullptr || real.cuCtxGetCurrent(&place.context) != CUDA_SUCCESS ||
-      place.context == nullptr) {
-    place.context = nullptr;
-    return place;
-  }
-  if (cached.context != place.context || cached.epoch != now) return find_place(place.context, now);
-  place.ordinal = cached.ordinal;
-  place.owner = cached.owner;
-  place.device = state.index_of_ordinal[cached.ordinal];
-  return place;
+  CUcontext context = nullptr;
+  if (real.cuCtxGetCurrent == nullptr || real.cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr)
+    return Place{};
+  if (__builtin_expect(cached.context != context || cached.epoch != now, 0)) return find_place(context, now);
+  return {context, cached.ordinal, static_cast<std::int16_t>(state.index_of_ordinal[cached.ordinal]), cached.owner};
 }
 
 Place place_of(CUcontext context) {
@@ -222,8 +218,8 @@ Place place_of(CUcontext context) {
   place.context = context;
   place.owner = find_known(context);
   if (place.owner == 0) return place;
-  place.ordinal = known[place.owner].ordinal.load(std::memory_order_relaxed);
-  place.device = index_of(place.ordinal);
+  place.ordinal = static_cast<std::int16_t>(known[place.owner].ordinal.load(std::memory_order_relaxed));
+  place.device = static_cast<std::int16_t>(index_of(place.ordinal));
   return place;
 }
 

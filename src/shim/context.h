@@ -6,12 +6,13 @@
 
 namespace kiboko::shim {
 
-struct Place {
+struct Place {                  // of two words, to travel in registers
   CUcontext context = nullptr;  // null: the thread has none, and the driver will say so
-  CUdevice ordinal = -1;
-  int device = -1;     // index in the grant; -1: not granted
-  unsigned owner = 0;  // index of the context for pointer and handle entries; 0 = not known
+  std::int16_t ordinal = -1;
+  std::int16_t device = -1;  // index in the grant; -1: not granted
+  std::uint32_t owner = 0;   // index of the context for pointer and handle entries; 0 = not known
 };
+static_assert(sizeof(Place) == 16);
 
 // Of the calling thread. One driver call while the thread stays in its context.
 Place current_place();

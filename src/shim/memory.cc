@@ -1,6 +1,8 @@
 // Allocations that the driver makes at once, and their end. Charge first, then allocate: two processes racing for the
 // last megabyte must not both win. A free takes the entry out before it asks the driver, because from the moment the
 // driver has freed an address another thread may be given it; the refund comes after, and only if the driver agreed.
+#include <type_traits>
+
 #include "shim/charge.h"
 #include "shim/context.h"
 
@@ -10,7 +12,7 @@ using kiboko::region::rounded;
 namespace {
 
 // The driver never hands out an address twice: what we still held for it is gone.
-void refund_displaced(const PointerEntry& displaced) {
+void refund_displaced(PointerEntry displaced) {
   if (displaced.key == 0) return;
   if (displaced.what() == PointerKind::Plain)
     account().refund(static_cast<unsigned>(displaced.device), displaced.bytes(), kiboko::region::ChargeKind::Data);
@@ -18,7 +20,7 @@ void refund_displaced(const PointerEntry& displaced) {
     pool_pointer_freed(displaced);
 }
 
-bool keep(Charge& charge, std::uint64_t address, const Place& place) {
+bool keep(Charge& charge, std::uint64_t address, Place place) {
   PointerEntry displaced;
   const auto device = static_cast<unsigned>(place.device);
   if (!pointers.put(pointer_entry(address, charge.bytes(), device, PointerKind::Plain, place.owner), &displaced))
@@ -28,9 +30,11 @@ bool keep(Charge& charge, std::uint64_t address, const Place& place) {
   return true;
 }
 
+struct AsAsked {};  // what the driver takes is what was asked, rounded
+
 // `bytes` is what the driver is expected to take; `call` allocates, `actual` says what it took, `undo` frees again.
 template <class Call, class Actual, class Undo, class Pointer>
-CUresult allocate(std::uint64_t bytes, Pointer* out, Call&& call, Actual&& actual, Undo&& undo) {
+CUresult allocate(std::uint64_t bytes, Pointer* out, Call call, [[maybe_unused]] Actual actual, Undo undo) {
   if (out == nullptr || bytes == 0) return call();  // the driver has its own words for these
   const Gate gate = enter();
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
@@ -41,7 +45,9 @@ CUresult allocate(std::uint64_t bytes, Pointer* out, Call&& call, Actual&& actua
   if (!charge) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
   if (result != CUDA_SUCCESS) return result;
-  if (charge.correct(rounded(actual())) && keep(charge, *out, place)) return CUDA_SUCCESS;
+  bool fits = true;
+  if constexpr (!std::is_same_v<Actual, AsAsked>) fits = charge.correct(rounded(actual()));
+  if (fits && keep(charge, *out, place)) return CUDA_SUCCESS;
   undo(*out);
   *out = 0;
   return CUDA_ERROR_OUT_OF_MEMORY;
@@ -49,11 +55,10 @@ CUresult allocate(std::uint64_t bytes, Pointer* out, Call&& call, Actual&& actua
 
 template <class Pointer, class Free>
 CUresult release(Pointer pointer, Free&& call) {
-  pointers.expect(pointer);
   const Gate gate = enter();
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
-  PointerEntry entry;
-  if (!pointers.take(pointer, &entry)) {
+  const PointerEntry entry = pointers.take(pointer);
+  if (entry.key == 0) {
     const CUresult result = call();  // not ours to judge: another allocator's, a graph's, or nobody's
     if (result == CUDA_SUCCESS) pool_settle();
     return result;
@@ -80,21 +85,21 @@ std::uint64_t pitched(std::uint64_t width, std::uint64_t height) {
 SHIM_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* out, std::size_t bytes) {
   if (!ready(real.cuMemAlloc_v2)) return CUDA_ERROR_NOT_INITIALIZED;
   return allocate(
-      bytes, out, [=] { return real.cuMemAlloc_v2(out, bytes); }, [=] { return bytes; },
+      bytes, out, [=] { return real.cuMemAlloc_v2(out, bytes); }, AsAsked{},
       [](CUdeviceptr pointer) { real.cuMemFree_v2(pointer); });
 }
 
 SHIM_EXPORT CUresult cuMemAlloc(CUdeviceptr_v1* out, unsigned bytes) {
   if (!ready(real.cuMemAlloc)) return CUDA_ERROR_NOT_INITIALIZED;
   return allocate(
-      bytes, out, [=] { return real.cuMemAlloc(out, bytes); }, [=] { return bytes; },
+      bytes, out, [=] { return real.cuMemAlloc(out, bytes); }, AsAsked{},
       [](CUdeviceptr_v1 pointer) { real.cuMemFree(pointer); });
 }
 
 SHIM_EXPORT CUresult cuMemAllocManaged(CUdeviceptr* out, std::size_t bytes, unsigned flags) {
   if (!ready(real.cuMemAllocManaged)) return CUDA_ERROR_NOT_INITIALIZED;
   return allocate(
-      bytes, out, [=] { return real.cuMemAllocManaged(out, bytes, flags); }, [=] { return bytes; },
+      bytes, out, [=] { return real.cuMemAllocManaged(out, bytes, flags); }, AsAsked{},
       [](CUdeviceptr pointer) { real.cuMemFree_v2(pointer); });
 }
 

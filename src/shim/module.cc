@@ -38,10 +38,10 @@ template <class Handle, class Call>
 CUresult unload(HandleTable& table, Handle handle, Call&& call) {
   const Gate gate = enter();
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
-  HandleEntry entry, displaced;
-  const bool ours = table.take(reinterpret_cast<std::uintptr_t>(handle), &entry);
+  HandleEntry displaced;
+  const HandleEntry entry = table.take(reinterpret_cast<std::uintptr_t>(handle));
   const CUresult result = call();
-  if (!ours) return result;
+  if (entry.key == 0) return result;
   if (result == CUDA_SUCCESS)
     account().refund(entry.device, entry.bytes, ChargeKind::Module);
   else

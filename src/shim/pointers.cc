@@ -35,6 +35,17 @@ bool membarrier_registered() {
 
 }  // namespace
 
+void SpinBit::wait(std::atomic<std::uint32_t>& word) {
+  unsigned spins = 0;
+  do {
+    while (word.load(std::memory_order_relaxed) != 0)
+      if (++spins % 64 != 0)
+        region::os::pause_cpu();
+      else
+        region::os::yield_cpu();  // the holder may have been descheduled
+  } while (word.exchange(1, std::memory_order_acquire) != 0);
+}
+
 bool Bias::enter_slowly() {
   std::uintptr_t owner = kNobody;
   const std::uintptr_t first = membarrier_registered() ? mark() : kEverybody;

@@ -30,15 +30,11 @@ class SpinBit {
   SpinBit& operator=(const SpinBit&) = delete;
 
   static void take(std::atomic<std::uint32_t>& word) {
-    for (unsigned spins = 0; word.exchange(1, std::memory_order_acquire) != 0;)
-      while (word.load(std::memory_order_relaxed) != 0)
-        if (++spins % 64 != 0)
-          region::os::pause_cpu();
-        else
-          region::os::yield_cpu();  // the holder may have been descheduled
+    if (__builtin_expect(word.exchange(1, std::memory_order_acquire) != 0, 0)) wait(word);
   }
 
  private:
+  static void wait(std::atomic<std::uint32_t>& word);  // and take it
   std::atomic<std::uint32_t>& word_;
 };
 
@@ -51,8 +47,7 @@ class Bias {
   // True: the table is the calling thread's until leave().
   bool enter() {
     const std::uintptr_t owner = owner_.load(std::memory_order_acquire);
-    if (owner == kEverybody) return false;
-    if (owner != mark()) return enter_slowly();
+    if (__builtin_expect(owner != mark(), 0)) return owner != kEverybody && enter_slowly();
     busy_.store(1, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the membarrier of who takes it from us does the rest
     if (__builtin_expect(owner_.load(std::memory_order_relaxed) == mark(), 1)) return true;
@@ -98,7 +93,8 @@ template <class Entry, unsigned kShardBits>
 class Table {
  public:
   // Stores `entry`. What had its key until now goes to *displaced, otherwise displaced->key is 0. False: no memory.
-  bool put(const Entry& entry, Entry* displaced) {
+  // Entries of two words travel in registers: written as two and read as one they would stall the processor.
+  bool put(Entry entry, Entry* displaced) {
     displaced->key = 0;
     Shard& shard = shard_of(entry.key);
     const Hold held(bias_, shard.lock);
@@ -120,20 +116,16 @@ class Table {
     return entry != nullptr;
   }
 
-  bool take(std::uint64_t key, Entry* out) {
+  // Takes out the entry of `key`; none has key 0.
+  Entry take(std::uint64_t key) {
     Shard& shard = shard_of(key);
     const Hold held(bias_, shard.lock);
-    const Entry* entry = entry_of(shard, key);
-    if (entry == nullptr) return false;
-    *out = *entry;
-    erase(shard, static_cast<std::size_t>(entry - shard.entries));
-    return true;
-  }
-
-  // A hint that `key` will be looked for soon.
-  void expect(std::uint64_t key) {
-    const Shard& shard = shard_of(key);
-    if (const Entry* entries = shard.entries; entries != nullptr) __builtin_prefetch(entries + home(shard, key), 1);
+    Entry out{};
+    if (const Entry* entry = entry_of(shard, key); entry != nullptr) {
+      out = *entry;
+      erase(shard, static_cast<std::size_t>(entry - shard.entries));
+    }
+    return out;
   }
 
   // Calls keep(entry), which may change all but the key; false removes it. Returns whether there was one.

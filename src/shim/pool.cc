@@ -173,7 +173,7 @@ unsigned learn_unseen(CUmemoryPool handle, CUdevice fallback) {
 }
 
 // A stream belongs to a device, which need not be the thread's current one.
-CUdevice ordinal_of(CUstream stream, const Place& place) {
+CUdevice ordinal_of(CUstream stream, Place place) {
   constexpr std::uintptr_t kNamedStreams = 3;  // null, legacy, per-thread: the current context's
   CUcontext context = nullptr;
   if (state.ordinal_count < 2 || reinterpret_cast<std::uintptr_t>(stream) < kNamedStreams ||
@@ -270,8 +270,9 @@ template <class Call>
 CUresult release(CUdeviceptr pointer, Call&& call) {
   const Gate gate = enter();
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
-  PointerEntry entry, displaced;
-  if (!pointers.take(pointer, &entry)) return call();
+  PointerEntry displaced;
+  const PointerEntry entry = pointers.take(pointer);
+  if (entry.key == 0) return call();
   const CUresult result = call();
   if (result != CUDA_SUCCESS)
     pointers.put(entry, &displaced);
@@ -302,8 +303,9 @@ void shrink_orphan(Pool& pool, std::uint64_t bytes, bool last) {
 }
 
 CUresult destroy(CUmemoryPool handle) {
-  HandleEntry entry, displaced;
-  if (!pools.take(reinterpret_cast<std::uintptr_t>(handle), &entry)) return real.cuMemPoolDestroy(handle);
+  HandleEntry displaced;
+  const HandleEntry entry = pools.take(reinterpret_cast<std::uintptr_t>(handle));
+  if (entry.key == 0) return real.cuMemPoolDestroy(handle);
   Pool& pool = all_pools[entry.link];
   pool.handle.store(kTaken);
   while (pool.readers.load() != 0) region::os::yield_cpu();  // each is in one short question to the driver

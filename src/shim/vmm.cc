@@ -81,9 +81,8 @@ void forget_mappings(std::uint64_t address, std::uint64_t bytes) {
   constexpr std::uint64_t kSmallestMapping = 64 << 10;
   const std::uint64_t end = address > UINT64_MAX - bytes ? UINT64_MAX : address + bytes;
   while (address < end) {
-    HandleEntry mapping;
     std::uint64_t step = kSmallestMapping;
-    if (mappings.take(address, &mapping)) {
+    if (const HandleEntry mapping = mappings.take(address); mapping.key != 0) {
       drop_reference(mapping.link, mapping.link_serial);
       if (mapping.bytes > step) step = mapping.bytes;
     }
