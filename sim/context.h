@@ -21,6 +21,7 @@ struct Context : Object<Tag::kContext> {
   std::uint64_t id = 0;
   std::uint64_t charged = 0;        // device memory of the bare context
   std::uint64_t blocking_tail = 0;  // Queue::lock: latest end among its blocking streams
+  std::uint64_t gone_tail = 0;      // Queue::lock: latest end among streams that were destroyed with work on them
   Stream legacy;
   std::vector<Stream*> streams;  // Driver::lock: created ones and per-thread ones
   std::unordered_set<Module*> modules;

@@ -160,7 +160,7 @@ void return_to_graph(Allocation* allocation) {
 
 using namespace sim;
 
-static constexpr int kGraphUsed = 0, kGraphUsedHigh = 1, kGraphReserved = 2, kGraphReservedHigh = 3;
+static constexpr int kGraphUsed = 0, kGraphUsedHigh = 1, kGraphReservedHigh = 3;  // 2: reserved now
 
 SIM_FN(cuDeviceGetGraphMemAttribute, (CUdevice device, int attribute, void* value), (device, attribute, value)) {
   if (!valid_ordinal(device)) return CUDA_ERROR_INVALID_DEVICE;

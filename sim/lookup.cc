@@ -20,10 +20,7 @@
     if (::sim::gate_stops(#symbol, true, {}, stopped)) return stopped; \
     return CUDA_ERROR_NOT_SUPPORTED;                                   \
   }
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
 #include "functions.def"
-#pragma GCC diagnostic pop
 #undef SIMULATED
 #undef REFUSED
 

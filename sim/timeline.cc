@@ -451,7 +451,7 @@ void wait_idle(Stream& stream) {
 void wait_context(Context& context) {
   Queue& queue = context.queue();
   wait_for(queue, spins(&context), [&](const Access& access) {
-    std::uint64_t latest = 0;
+    std::uint64_t latest = look_again(queue, access, context.gone_tail);
     for (Stream* stream : queue.streams) {
       if (stream->context == &context) latest = std::max(latest, stream_again(*stream, access));
     }
@@ -506,6 +506,7 @@ void remove_stream(Stream& stream) {
     --stream.queue->deferring;
     stream.deferred.clear();
   }
+  stream.context->gone_tail = std::max(stream.context->gone_tail, stream.tail);
   std::erase(stream.queue->streams, &stream);
 }
 

@@ -137,6 +137,19 @@ TEST(Time, TheLegacyStreamWaitsForBlockingStreamsAndTheyForIt) {
   });
 }
 
+TEST(Time, AContextWaitsForStreamsThatAreGone) {
+  DeviceSet set;
+  in_child([] {
+    Program program;
+    const CUstream stream = new_stream();
+    const std::uint64_t before = now_ns();
+    program.run(30 * kMs, stream);
+    EXPECT_EQ(cuStreamDestroy_v2(stream), kOk);
+    EXPECT_EQ(cuCtxSynchronize(), kOk);
+    EXPECT_GE(now_ns() - before, 30 * kMs);
+  });
+}
+
 TEST(Time, TheLaunchBlocksWhenAStreamHoldsAThousandAndTwentyFour) {
   DeviceSet set;
   in_child([] {
