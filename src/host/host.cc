@@ -95,7 +95,8 @@ LiveGrant& Host::add(GrantRecord record) {
   return *(table_[id] = std::move(live));
 }
 
-Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
+// May this caller have what is asked for at all?
+Result<void> Host::admit(const Ask& ask, const Caller& caller) const {
   if (!caller.known) return fail(Errc::Forbidden, "grants are made over the agent's unix socket only");
   if (agent_uid_ != 0 && caller.uid != agent_uid_)
     return fail(Errc::Forbidden,
@@ -106,23 +107,16 @@ Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
   if (!wants_whole_device(ask) && ::access(shim.c_str(), R_OK) != 0)
     return fail(Errc::Unavailable, "{} is missing, and without it a share has no limits: install Kiboko as a whole",
                 shim);
-  const ProcessId keeper = TRY(keeper_of(ask, caller));
-  shorten(ask);
-  ask.keeper_pid = keeper.pid;
-  if (!could_ever_fit(devices(), ask)) {
-    auto placed = place(devices(), ask);
-    if (!placed) {
-      note_refusal(caller.uid, placed.error());
-      return Answer{std::move(placed.error()), {}};
-    }
-  }
   const auto waiting_of_user = std::ranges::count_if(table_, [&](const auto& entry) {
     return entry.second->grant().state == GrantState::Waiting && entry.second->grant().owner.uid == caller.uid;
   });
   if (static_cast<std::size_t>(waiting_of_user) >= options_.queue_per_user)
     return fail(Errc::Conflict, "{} has {} asks waiting, the most one user may have", user_name(caller.uid),
                 waiting_of_user);
+  return {};
+}
 
+Result<GrantRecord> Host::new_record(Ask ask, const Caller& caller) const {
   GrantRecord record;
   record.boot_id = TRY(boot_id());
   Grant& grant = record.grant;
@@ -131,43 +125,49 @@ Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
   grant.mode = enforces() && caller.uid != 0 ? GrantMode::Enforced : GrantMode::Cooperative;
   grant.kind = wants_whole_device(ask) ? GrantKind::Exclusive : GrantKind::Share;
   grant.default_applied = uses_default_share(ask);
-  grant.keeper_pid = keeper.pid;
+  grant.keeper_pid = ask.keeper_pid;
   grant.created_ms = now_ms();
-  const bool wait = ask.wait;
   grant.asked = std::move(ask);
+  return record;
+}
 
-  LiveGrant& live = add(std::move(record));
-  const GrantId id = live.grant().id;
-  if (const auto held = live.members.set_keeper(keeper); !held) {
-    table_.erase(id);
-    return tl::unexpected<Error>(held.error());
+Result<Host::Answer> Host::ask(Ask ask, const Caller& caller) {
+  TRY(admit(ask, caller));
+  const ProcessId keeper = TRY(keeper_of(ask, caller));
+  shorten(ask);
+  ask.keeper_pid = keeper.pid;
+  if (auto placed = place(devices(), ask); !placed && !placed.error().fits_when_free) {
+    note_refusal(caller.uid, placed.error());
+    return Answer{std::move(placed.error()), {}};
   }
+  LiveGrant& live = add(TRY(new_record(std::move(ask), caller)));
+  const GrantId id = live.grant().id;
+  auto answer = [&]() -> Result<Answer> {
+    TRY(live.members.set_keeper(keeper));
+    return start_or_wait(live);
+  }();
+  if (!answer || answer->refusal) table_.erase(id);
+  return answer;
+}
+
+// The new ask as the last of the queue.
+Result<Host::Answer> Host::start_or_wait(LiveGrant& live) {
   const QueueStep step = queue_step();
   for (const auto& started : step.started) {
     if (started.key != live.serial) continue;
-    if (const auto begun = start(live, started.placement); !begun) {
-      table_.erase(id);
-      return tl::unexpected<Error>(begun.error());
-    }
-    return Answer{{}, id};
+    TRY(start(live, started.placement));
+    return Answer{{}, live.grant().id};
   }
-  for (const auto& delayed : step.delayed) {
-    if (delayed.key != live.serial) continue;
-    if (!wait) {
-      table_.erase(id);
-      note_refusal(caller.uid, delayed.refusal);
-      return Answer{delayed.refusal, {}};
-    }
-    set_waiting(live, delayed.position, delayed.refusal);
+  const auto delayed = std::ranges::find(step.delayed, live.serial, &QueueStep::Delayed::key);
+  if (delayed == step.delayed.end()) return fail(Errc::Internal, "the queue lost grant {}", live.grant().id.text);
+  if (!live.grant().asked.wait) {
+    note_refusal(live.grant().owner.uid, delayed->refusal);
+    return Answer{delayed->refusal, {}};
   }
-  if (const auto saved = save(
-          live,
-          {event(live, "waiting", fmt::format("{} waits: {}", live.grant().owner.user, live.grant().waiting->reason))});
-      !saved) {
-    table_.erase(id);
-    return tl::unexpected<Error>(saved.error());
-  }
-  return Answer{{}, id};
+  set_waiting(live, delayed->position, delayed->refusal);
+  TRY(save(live, {event(live, "waiting",
+                        fmt::format("{} waits: {}", live.grant().owner.user, live.grant().waiting->reason))}));
+  return Answer{{}, live.grant().id};
 }
 
 // A script that asks in a loop must not fill the log: one line a second for each user, the rest is only counted.

@@ -115,7 +115,10 @@ class Host {
   using Table = std::map<GrantId, std::unique_ptr<LiveGrant>>;
 
   // host.cc: asks and the queue
+  Result<void> admit(const Ask& ask, const Caller& caller) const;
   Result<ProcessId> keeper_of(const Ask& ask, const Caller& caller) const;
+  Result<GrantRecord> new_record(Ask ask, const Caller& caller) const;
+  Result<Answer> start_or_wait(LiveGrant& live);
   LiveGrant& add(GrantRecord record);
   Result<void> start(LiveGrant& live, const Placement& placement);
   void set_waiting(LiveGrant& live, unsigned position, const Refusal& refusal);
@@ -150,6 +153,7 @@ class Host {
   // host_watch.cc: what the devices and regions say
   void sample(LiveGrant& live);
   void look_for_strangers();
+  void tell_of_strangers(std::uint64_t now_ns);
   std::optional<Stranger> stranger(const DeviceSample& device, const DeviceProcess& process) const;
 
   const HostOptions options_;

@@ -5,6 +5,7 @@
 // of descendants that outlive the program (where there is no control group, nobody else knows them).
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -51,7 +52,7 @@ Result<void> Host::save(LiveGrant& live, std::vector<Event> events) {
 
 void Host::log_event(Event event) {
   if (event.time_ms == 0) event.time_ms = now_ms();
-  log::info("{}: {}", event.kind, event.sentence);
+  log::info("{}{}{}: {}", event.grant.text, event.grant.text.empty() ? "" : " ", event.kind, event.sentence);
   ++event_counts_[event.kind];
   const auto saved = ledger_.add_events({&event, 1});
   ledger_trouble_ = saved ? std::nullopt : std::optional(saved.error().message);
@@ -93,6 +94,8 @@ Result<void> Host::attach(const GrantId& id, pid_t pid, const Caller& caller) {
   if (live.grant().state != GrantState::Granted && live.grant().state != GrantState::Running)
     return fail(Errc::Conflict, "grant {} is {}: a process can be attached once it is granted and until it ends",
                 id.text, name(live.grant().state));
+  // Its processes end with the grant: neither we nor init may be one of them.
+  if (pid <= 1 || pid == ::getpid()) return fail(Errc::Invalid, "process {} cannot belong to a grant", pid);
   const ProcessId process = TRY(identify_process(pid));
   const uid_t uid = TRY(uid_of(pid));
   if (uid != caller.uid && !caller.manages_all)

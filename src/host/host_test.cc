@@ -139,6 +139,8 @@ TEST_F(HostTest, OnlyWhatLivesAndBelongsToTheCallerIsAttached) {
   const pid_t pid = gone.pid();
   gone.end();
   EXPECT_FALSE(host_->attach(id, pid, me()));
+  for (const pid_t never : {0, 1, static_cast<int>(::getpid())})
+    EXPECT_EQ(host_->attach(id, never, me()).error().code, Errc::Invalid);
   EXPECT_EQ(host_->attach({"g-ffffffff"}, keeper.pid(), me()).error().code, Errc::NotFound);
   EXPECT_EQ(host_->attach(id, keeper.pid(), somebody(54321)).error().code, Errc::Forbidden);
   EXPECT_EQ(state(id), GrantState::Granted);
@@ -359,6 +361,16 @@ TEST_F(HostTest, AProcessWithoutAGrantIsAStranger) {
   EXPECT_EQ(std::ranges::count(event_kinds(), "stranger"), 1);
   surveys(survey_of(2));
   EXPECT_TRUE(host_->strangers().empty());
+}
+
+TEST_F(HostTest, AShareBesideAStrangerIsNotAlone) {
+  const Child keeper, child;
+  const GrantId id = granted(asking(4_GiB, keeper.pid()));
+  region::PageError error{};
+  const auto* page = region::open_grant_page(host_->find(id)->paths.page.c_str(), &error);
+  EXPECT_EQ(page->live.devices[0].contended_until_ns.load(), 0U);
+  surveys(with_process(child.pid()));
+  EXPECT_GT(page->live.devices[0].contended_until_ns.load(), clock_.now_ns());
 }
 
 TEST_F(HostTest, AMemberThatGoesPastTheLibraryIsReportedWithItsGrant) {

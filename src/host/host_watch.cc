@@ -15,6 +15,7 @@ namespace kiboko {
 namespace {
 
 constexpr unsigned kPruneTicks = 3600;
+constexpr std::uint64_t kContendedNs = 3'000'000'000;  // until the next looks, with some patience
 
 bool has_device(const Grant& grant, const DeviceUuid& uuid) {
   return std::ranges::find(grant.devices, uuid, &GrantDevice::uuid) != grant.devices.end();
@@ -34,6 +35,7 @@ void Host::tick() {
     check(*live);
   }
   look_for_strangers();
+  tell_of_strangers(now_ns);
   std::erase_if(unsaved_, [this](const GrantRecord& record) { return ledger_.save(record).has_value(); });
   if (++ticks_ % kPruneTicks == 0)
     if (const auto pruned = ledger_.prune(options_.history, options_.events); !pruned)
@@ -59,7 +61,8 @@ void Host::sample(LiveGrant& live) {
     if (found.st_uid == live.grant().owner.uid && liveness(slot.process) == Liveness::Alive)
       (void)live.members.add(slot.process);
   }
-  live.meter.read_share(live.grant(), *region, live.members.processes(), clock_.now_ns());
+  const auto view = watcher_.latest();
+  live.meter.read_share(live.grant(), *region, live.members.processes(), view.survey.get(), clock_.now_ns());
 }
 
 std::optional<Stranger> Host::stranger(const DeviceSample& device, const DeviceProcess& process) const {
@@ -125,6 +128,20 @@ void Host::look_for_strangers() {
     event.sentence =
         fmt::format("device {} is {}", device.index, device.healthy ? "well again" : "unhealthy: " + device.trouble);
     log_event(std::move(event));
+  }
+}
+
+// A limit that counts only while others use the device counts beside a stranger too. The pacer does not know of them.
+void Host::tell_of_strangers(std::uint64_t now_ns) {
+  for (const Stranger& stranger : strangers_) {
+    if (stranger.seen.compute_percent == 0U) continue;
+    for (const auto& [id, live] : table_) {
+      if (!live->page) continue;
+      const auto& devices = live->grant().devices;
+      for (std::size_t i = 0; i < devices.size(); ++i)
+        if (devices[i].uuid == stranger.device)
+          live->page->page().live.devices[i].contended_until_ns.store(now_ns + kContendedNs, std::memory_order_relaxed);
+    }
   }
 }
 

@@ -1,6 +1,8 @@
 // How the figures come about. Memory: what the slots of living processes have charged; a dead process's slot counts for
 // nothing from the moment we look. Compute: the device time that the grant's work covered since the last look (the
-// union over its processes), by the time that passed; the region keeps the sum, we keep the last value.
+// union over its processes), by the time that passed; the region keeps the sum, we keep the last value. Time that
+// others held a time-sliced device is within it, so that the driver's own figure for the grant's processes, where there
+// is one, bounds it from above.
 #include "host/usage.h"
 
 #include <fcntl.h>
@@ -21,6 +23,24 @@ RegionSlotView view_of(const region::SnapshotSlot& slot, std::size_t device_coun
   view.host_pid = static_cast<pid_t>(slot.pid_ns == own_namespace ? slot.pid : slot.host_pid);
   for (std::size_t device = 0; device < device_count; ++device) view.charged.push_back(Bytes{slot.charged[device]});
   return view;
+}
+
+}  // namespace
+
+namespace {
+
+// What the driver says that these processes computed on the device; nothing if it does not know for each of them.
+std::optional<double> driver_percent(const Survey* survey, const DeviceUuid& uuid, const std::vector<pid_t>& pids) {
+  if (survey == nullptr || pids.empty()) return std::nullopt;
+  const auto sample = std::ranges::find(survey->samples, uuid, &DeviceSample::uuid);
+  if (sample == survey->samples.end()) return std::nullopt;
+  double sum = 0;
+  for (const pid_t pid : pids) {
+    const auto process = std::ranges::find(sample->processes, pid, &DeviceProcess::pid);
+    if (process == sample->processes.end() || !process->compute_percent) return std::nullopt;
+    sum += *process->compute_percent;
+  }
+  return sum;
 }
 
 }  // namespace
@@ -59,7 +79,7 @@ void UsageMeter::name_processes(const std::vector<ProcessId>& members) {
 }
 
 void UsageMeter::read_share(const Grant& grant, const RegionView& region, const std::vector<ProcessId>& members,
-                            std::uint64_t now_ns) {
+                            const Survey* survey, std::uint64_t now_ns) {
   usage_ = {};
   usage_.devices.resize(grant.devices.size());
   slot_pids_.clear();
@@ -77,7 +97,9 @@ void UsageMeter::read_share(const Grant& grant, const RegionView& region, const 
   for (std::size_t i = 0; i < usage_.devices.size(); ++i) {
     if (!before || region.covered_ns[i] < last_covered_[i]) continue;  // a tenant may have turned it back
     const auto covered = static_cast<double>(region.covered_ns[i] - last_covered_[i]);
-    usage_.devices[i].compute_percent = std::min(100.0, 100.0 * covered / static_cast<double>(now_ns - last_ns_));
+    const double share = 100.0 * covered / static_cast<double>(now_ns - last_ns_);
+    usage_.devices[i].compute_percent =
+        std::min({100.0, share, driver_percent(survey, grant.devices[i].uuid, slot_pids_).value_or(100.0)});
   }
   last_covered_ = region.covered_ns;
   last_ns_ = now_ns;

@@ -60,9 +60,9 @@ struct GrantUsage {
 // Keeps what is needed to turn ever-growing counters into percentages. One per grant.
 class UsageMeter {
  public:
-  // A share: from the region, its processes and the time.
+  // A share: from the region, its processes and the time. `survey` may be null.
   void read_share(const Grant& grant, const RegionView& region, const std::vector<ProcessId>& members,
-                  std::uint64_t now_ns);
+                  const Survey* survey, std::uint64_t now_ns);
   // A whole device: from what the driver says of the grant's processes.
   void read_whole(const Grant& grant, const std::vector<ProcessId>& members, const Survey& survey);
   const GrantUsage& usage() const { return usage_; }

@@ -21,7 +21,7 @@ TEST(Usage, MemoryIsTheSumOverTheSlots) {
   UsageMeter meter;
   RegionView region = one_slot(::getpid(), 1_GiB);
   region.slots.push_back({{}, 0, {2_GiB}});  // in a container: its pid says nothing here
-  meter.read_share(a_grant("g-0"), region, {}, kSecond);
+  meter.read_share(a_grant("g-0"), region, {}, nullptr, kSecond);
   EXPECT_EQ(meter.usage().devices.at(0).used, 3_GiB);
   ASSERT_EQ(meter.usage().processes.size(), 1U);
   EXPECT_EQ(meter.usage().processes[0].used, 1_GiB);
@@ -32,24 +32,36 @@ TEST(Usage, MemoryIsTheSumOverTheSlots) {
 
 TEST(Usage, ComputeIsWhatWasCoveredByTheTimeThatPassed) {
   UsageMeter meter;
-  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond), {}, 10 * kSecond);
+  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond), {}, nullptr, 10 * kSecond);
   EXPECT_EQ(meter.usage().devices[0].compute_percent, std::nullopt);  // not known after one look
-  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond + kSecond / 4), {}, 11 * kSecond);
+  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond + kSecond / 4), {}, nullptr, 11 * kSecond);
   EXPECT_EQ(meter.usage().devices[0].compute_percent, 25.0);
+}
+
+TEST(Usage, TimeThatOthersHeldTheDeviceIsNotTheGrants) {
+  Survey survey = survey_of(1);
+  survey.samples[0].processes.push_back({7, 1_GiB, 40U});
+  UsageMeter meter;
+  RegionView region = one_slot(::getpid(), 1_GiB);
+  region.slots[0].host_pid = 7;
+  meter.read_share(a_grant("g-0"), region, {}, &survey, 10 * kSecond);
+  region.covered_ns[0] = kSecond;
+  meter.read_share(a_grant("g-0"), region, {}, &survey, 11 * kSecond);
+  EXPECT_EQ(meter.usage().devices[0].compute_percent, 40.0);
 }
 
 TEST(Usage, ACounterThatTheTenantTurnedBackIsNotKnown) {
   UsageMeter meter;
-  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond), {}, 10 * kSecond);
-  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 1), {}, 11 * kSecond);
+  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond), {}, nullptr, 10 * kSecond);
+  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 1), {}, nullptr, 11 * kSecond);
   EXPECT_EQ(meter.usage().devices[0].compute_percent, std::nullopt);
-  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 900 * kSecond), {}, 12 * kSecond);
+  meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 900 * kSecond), {}, nullptr, 12 * kSecond);
   EXPECT_EQ(meter.usage().devices[0].compute_percent, 100.0);
 }
 
 TEST(Usage, AMemberWithoutASlotIsListedWithoutAFigure) {
   UsageMeter meter;
-  meter.read_share(a_grant("g-0"), {{}, {0}}, {identify_self().value()}, kSecond);
+  meter.read_share(a_grant("g-0"), {{}, {0}}, {identify_self().value()}, nullptr, kSecond);
   ASSERT_EQ(meter.usage().processes.size(), 1U);
   EXPECT_EQ(meter.usage().processes[0].used, std::nullopt);
   EXPECT_EQ(meter.usage().devices[0].used, Bytes{0});

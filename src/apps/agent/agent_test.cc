@@ -257,6 +257,12 @@ TEST_F(AgentTest, WhatIsWrongWithTheSettingsIsSaid) {
   expect_failure({"--state-dir", "relative"}, "not an absolute path");
 }
 
+TEST_F(AgentTest, ADirectoryThatOthersMayWriteIsNotTrusted) {
+  ::mkdir((directory_ / "open").c_str(), 0777);
+  ::chmod((directory_ / "open").c_str(), 0777);
+  expect_failure({"--runtime-dir", directory_ / "open"}, "nobody else may write");
+}
+
 TEST_F(AgentTest, ADamagedLedgerIsNamedAndKept) {
   start();
   ask();
@@ -270,7 +276,7 @@ TEST_F(AgentTest, ADamagedLedgerIsNamedAndKept) {
 TEST_F(AgentTest, OnAFullDiskAnAskFailsAndWhatIsGrantedStays) {
   const std::string disk = directory_ / "state";
   ::mkdir(disk.c_str(), 0755);
-  if (::mount("none", disk.c_str(), "tmpfs", 0, "size=512k") != 0) GTEST_SKIP() << "no right to mount a small disk";
+  if (::mount("none", disk.c_str(), "tmpfs", 0, "size=512k,mode=0755") != 0) GTEST_SKIP() << "no right to mount a small disk";
   start();
   const Json grant = ask();
   {

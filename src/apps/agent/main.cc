@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,8 +33,19 @@ std::string simulation_name(const Config& config) {
   return fmt::format("agent-{}-{:08x}", ::geteuid(), static_cast<std::uint32_t>(hash ^ hash >> 32U));
 }
 
+// A directory in /tmp may have been made by somebody who waits for us to trust it.
+Result<void> check_ours(const std::string& directory) {
+  struct stat found {};
+  if (::lstat(directory.c_str(), &found) != 0) return fail_errno(errno, "look at " + directory);
+  if (!S_ISDIR(found.st_mode) || found.st_uid != ::geteuid() || (found.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return fail(Errc::Forbidden, "{} must be a directory of user {} that nobody else may write", directory,
+                ::geteuid());
+  return {};
+}
+
 Result<UniqueFd> lock_runtime(const std::string& directory) {
   TRY(make_directories(directory, 0755));
+  TRY(check_ours(directory));
   TRY(make_directories(directory + "/grants", 0755));
   UniqueFd lock = TRY(open_file(directory + "/lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
@@ -54,7 +66,10 @@ std::unique_ptr<Watcher> watch(const std::string& library, bool simulated, const
 Result<Driver> find_devices(const Config& config, const std::string& simulation_dir, const Clock& clock) {
   Driver driver{watch(config.nvml, false, clock), false};
   Watcher::View view = driver.watcher->first(kFirstAnswer);
-  if (view.survey && !view.survey->devices.empty()) return driver;
+  if (view.survey && !view.survey->devices.empty()) {
+    if (!config.simulate.empty()) log::info("this host has devices of its own: none are simulated");
+    return driver;
+  }
   if (!view.survey && view.error.empty())
     return fail(Errc::Unavailable, "NVML has not answered for {}: look at dmesg and nvidia-smi",
                 format_duration(kFirstAnswer));
@@ -100,6 +115,7 @@ Result<void> run(const Config& config) {
   const std::string simulation_dir = prefix + "/lib/sim";
   const UniqueFd lock = TRY(lock_runtime(config.runtime_dir));
   Ledger ledger = TRY(Ledger::open(config.state_dir));
+  TRY(check_ours(config.state_dir));
   const Driver driver = TRY(find_devices(config, simulation_dir, clock));
 
   AgentInfo info{KIBOKO_VERSION, host_name(), config.socket, {}, driver.simulated, {}};
