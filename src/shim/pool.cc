@@ -17,6 +17,7 @@ namespace kiboko::shim {
 using region::ChargeKind;
 
 std::atomic<bool> pools_used{false};
+std::atomic<bool> graphs_hold_memory{false};
 
 namespace {
 
@@ -121,6 +122,36 @@ bool settle(Pool& pool, std::uint64_t credit, bool may_refuse) {
       return !trimmed || !over_limit(device, 0);
     refund(device, more);
   }
+}
+
+// Memory nodes of graphs draw on a reserve of their device, which the driver fills at a launch and keeps. It is charged
+// when it is seen: what a graph needs is known to the driver alone.
+std::atomic<std::uint64_t> graph_charged[kMaxOrdinals];
+
+void settle_graphs(CUdevice ordinal) {
+  const int device = index_of(ordinal);
+  std::uint64_t reserved = 0;
+  if (device < 0 || real.cuDeviceGetGraphMemAttribute == nullptr ||
+      real.cuDeviceGetGraphMemAttribute(ordinal, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS)
+    return;
+  const std::uint64_t before = graph_charged[ordinal].exchange(reserved, std::memory_order_acq_rel);
+  if (reserved > before)
+    account().add(static_cast<unsigned>(device), reserved - before, ChargeKind::Data);
+  else
+    refund(static_cast<unsigned>(device), before - reserved);
+}
+
+// True if graphs gave something back.
+bool trim_graphs(unsigned device) {
+  bool gave_back = false;
+  for (CUdevice ordinal = 0; ordinal < static_cast<CUdevice>(state.ordinal_count); ++ordinal) {
+    const std::uint64_t before = graph_charged[ordinal].load(std::memory_order_relaxed);
+    if (before == 0 || index_of(ordinal) != static_cast<int>(device) || real.cuDeviceGraphMemTrim == nullptr) continue;
+    real.cuDeviceGraphMemTrim(ordinal);
+    settle_graphs(ordinal);
+    gave_back = gave_back || graph_charged[ordinal].load(std::memory_order_relaxed) < before;
+  }
+  return gave_back;
 }
 
 // ---- which pool ----------------------------------------------------------------------------------------------------
@@ -251,7 +282,10 @@ CUresult allocate(CUdeviceptr* out, std::size_t bytes, CUmemoryPool from, CUstre
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
   const Place place = current_place();
   if (place.context == nullptr && from == nullptr) return call();
-  if (capturing(stream)) return call();  // a node of a graph; charged when the graph gets its memory
+  if (capturing(stream)) {  // a node of a graph; charged when the graph gets its memory
+    pool_watch_graphs();
+    return call();
+  }
   const CUdevice ordinal = ordinal_of(stream, place);
   int device = device_or_not_granted(ordinal);
   unsigned index = 0;
@@ -338,10 +372,12 @@ void settle_all_pools() {
     if (all_pools[i].device.load(std::memory_order_relaxed) >= 0 &&
         bytes_of(all_pools[i].charged.load(std::memory_order_relaxed)) != 0)
       settle(all_pools[i], 0, false);
+  if (!graphs_hold_memory.load(std::memory_order_relaxed)) return;
+  if (const Place place = current_place(); place.context != nullptr && place.device >= 0) settle_graphs(place.ordinal);
 }
 
 bool trim_pools(unsigned device) {
-  bool gave_back = false;
+  bool gave_back = trim_graphs(device);
   const unsigned limit = pool_limit.load(std::memory_order_acquire);
   for (unsigned i = 1; i < limit; ++i) {
     Pool& pool = all_pools[i];

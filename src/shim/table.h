@@ -40,6 +40,7 @@ extern const Hook kHooks[kHookCount];
   X(cuDeviceGetMemPool, CUresult, (CUmemoryPool*, CUdevice))                                                        \
   X(cuDeviceGetUuid, CUresult, (CUuuid*, CUdevice))                                                                 \
   X(cuDeviceGetUuid_v2, CUresult, (CUuuid*, CUdevice))                                                              \
+  X(cuDeviceGraphMemTrim, CUresult, (CUdevice))                                                                     \
   X(cuDevicePrimaryCtxGetState, CUresult, (CUdevice, unsigned*, int*))                                              \
   X(cuEventCreate, CUresult, (CUevent*, unsigned))                                                                  \
   X(cuEventDestroy_v2, CUresult, (CUevent))                                                                         \

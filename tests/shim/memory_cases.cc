@@ -242,6 +242,32 @@ void elsewhere() {
   CHECK(charged(0) == first && charged(1) == with_context, "its end");
 }
 
+// What graphs take for their memory nodes is seen at the next synchronisation.
+void graphs() {
+  start();
+  CUstream stream = nullptr;
+  CHECK_OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+  const Balance balance;
+  CUdeviceptr pointer = 0;
+  CUgraph graph = nullptr;
+  CUgraphExec exec = nullptr;
+  CHECK_OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+  CHECK_OK(cuMemAllocAsync(&pointer, 8 * kMiB, stream));
+  CHECK_OK(cuStreamEndCapture(stream, &graph));
+  if (driver_taken() != balance.driver) return;  // a driver that only pretends to capture
+  balance.expect_same("the capture");
+  CHECK_OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+  CHECK_OK(cuGraphLaunch(exec, stream));
+  CHECK_OK(cuStreamSynchronize(stream));
+  CHECK(charged() >= balance.charge + 8 * kMiB, "charged %llu for it",
+        static_cast<unsigned long long>(charged() - balance.charge));
+  balance.expect_same("the launch");
+  CHECK_OK(cuMemFree_v2(pointer));
+  CHECK_OK(cuDeviceGraphMemTrim(ordinal));
+  CHECK_OK(cuCtxSynchronize());
+  balance.expect_as_before("the trim");
+}
+
 }  // namespace
 
 std::vector<Scenario> cases() {
@@ -255,7 +281,8 @@ std::vector<Scenario> cases() {
           {"orphans", orphans},
           {"unseen", unseen},
           {"given-again", given_again},
-          {"elsewhere", elsewhere}};
+          {"elsewhere", elsewhere},
+          {"graphs", graphs}};
 }
 
 }  // namespace memory_program

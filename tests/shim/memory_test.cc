@@ -95,6 +95,11 @@ TEST_P(Memory, IsChargedWhereItIsAndNotWhereTheThreadIs) {
   expect_agreement({"elsewhere"});
 }
 
+TEST_P(Memory, OfGraphsIsChargedToo) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"graphs"});
+}
+
 TEST_P(Memory, OfADeviceThatWasNotGrantedIsRefused) {
   tenant.grant({{1, kGiB}});
   expect_agreement({"not-granted"}, 0);
