@@ -98,6 +98,7 @@ Output first_output(const T& first, const Rest&... rest) {
     using Pointee = std::remove_pointer_t<T>;
     if constexpr (!std::is_const_v<Pointee> && !std::is_void_v<Pointee> && !std::is_function_v<Pointee>) {
       if constexpr (std::is_scalar_v<Pointee>)
+        // NOLINTNEXTLINE(bugprone-sizeof-expression): a pointer to a pointer is meant
         return {const_cast<void*>(static_cast<const void*>(first)), sizeof(Pointee)};
     }
   }
