@@ -99,7 +99,9 @@ template <class T>
 Result<T> read_members(const Json& json, std::string_view what, const std::vector<Member<T>>& members) {
   if (!json.is_object()) return fail(Errc::Invalid, "{} must be a JSON object", what);
   T value;
-  for (const auto& [key, item] : json.items()) {
+  for (const auto& entry : json.items()) {  // not a structured binding: clang 14 cannot capture those
+    const std::string& key = entry.key();
+    const Json& item = entry.value();
     const auto member = std::find_if(members.begin(), members.end(), [&](const auto& m) { return m.key == key; });
     if (member == members.end()) return fail(Errc::Invalid, "{} has an unknown key '{}'", what, key.substr(0, 64));
     if (!item.is_null()) TRY(member->read(value, item));

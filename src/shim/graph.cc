@@ -2,6 +2,7 @@
 #include "shim/graph.h"
 
 #include "shim/launch.h"
+#include "shim/pool.h"
 #include "shim/route.h"
 
 namespace kiboko::shim {
@@ -81,9 +82,11 @@ SHIM_EXPORT CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph* graph) {
 
 SHIM_EXPORT CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
   KIBOKO_DRIVER(cuGraphLaunch);
+  pool_watch_graphs();
   return governed(stream, {exec, 0}, [&] { return real.cuGraphLaunch(exec, stream); });
 }
 SHIM_EXPORT CUresult cuGraphLaunch_ptsz(CUgraphExec exec, CUstream stream) {
   KIBOKO_DRIVER(cuGraphLaunch_ptsz);
+  pool_watch_graphs();
   return governed(per_thread(stream), {exec, 0}, [&] { return real.cuGraphLaunch_ptsz(exec, stream); });
 }
