@@ -56,7 +56,7 @@ int make_file(std::uint64_t id, std::uint64_t bytes) {
 // The bytes of the allocation move into a file, unless they are in one. 0 on failure.
 std::uint64_t put_into_file(Allocation& allocation, std::uint64_t entry_id, int channel) {
   std::lock_guard<std::mutex> lock(memory_lock);
-  const bool small = allocation.charged < kMiB;
+  const bool small = allocation.charged <= kMiB;
   if (small && block_file(allocation) != 0) return block_file(allocation);
   const std::uint64_t start = small ? allocation.address / kBlock * kBlock : allocation.address;
   const std::uint64_t bytes = small ? kBlock : allocation.charged;
@@ -96,7 +96,7 @@ CUresult export_memory(CUdeviceptr address, CUipcMemHandle* out) {
   const std::uint64_t id = device.shared[allocation->shared - 1].id;
   const std::uint64_t file = allocation->backed ? id : put_into_file(*allocation, id, queue.channel);
   if (file == 0) return CUDA_ERROR_OPERATING_SYSTEM;
-  const std::uint64_t offset = allocation->charged < kMiB ? allocation->address % kBlock : 0;
+  const std::uint64_t offset = allocation->charged <= kMiB ? allocation->address % kBlock : 0;
   const MemoryHandle handle{kMemoryMagic,
                             queue.device,
                             static_cast<std::int32_t>(allocation->shared) - 1,

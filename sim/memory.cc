@@ -18,7 +18,7 @@ std::mutex memory_lock;
 
 namespace {
 
-constexpr std::size_t kClasses = kMiB / kSmallUnit;  // sizes below 1 MiB
+constexpr std::size_t kClasses = kMiB / kSmallUnit + 1;  // up to 1 MiB, which what is a little less rounds up to
 
 // One 2 MiB block of the range: cut into slots of one size, or part of one large allocation.
 struct Block {
@@ -127,7 +127,7 @@ std::uint64_t take_large(std::uint64_t charged) {
 
 Allocation* take_address(std::uint64_t charged) {
   if (range == nullptr && !make_range()) return nullptr;
-  const bool small = charged < kMiB;
+  const bool small = charged <= kMiB;
   const std::uint64_t address = small ? take_small(charged) : take_large(charged);
   if (address == 0) return nullptr;
   Allocation* allocation;
@@ -156,11 +156,11 @@ void give_address(Allocation* allocation) {
   void* pages = reinterpret_cast<void*>(address);
   if (allocation->backed) {
     mmap(pages, charged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  } else if (allocation->touched && charged >= 64 * 1024 && (charged >= kMiB || block_of(address).file == 0)) {
+  } else if (allocation->touched && charged >= 64 * 1024 && (charged > kMiB || block_of(address).file == 0)) {
     const std::uint64_t first = round_up(address, 4096);
     madvise(reinterpret_cast<void*>(first), (address + charged) / 4096 * 4096 - first, MADV_DONTNEED);
   }
-  if (charged < kMiB) {
+  if (charged <= kMiB) {
     Block& block = block_of(address);
     block.slots[address % kBlock / block.unit] = nullptr;
     range->free_slots[charged / kSmallUnit].push_back(address);

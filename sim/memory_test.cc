@@ -56,6 +56,20 @@ TEST(Memory, IsRoundedAsTheDriverRounds) {
   });
 }
 
+TEST(Memory, GivesTwoOfJustUnderOneMebibyteTwoAddresses) {
+  DeviceSet set;
+  in_child([] {
+    Program program;
+    const CUdeviceptr first = allocate(kMiB - 1), second = allocate(kMiB - 1);
+    EXPECT_NE(first, second);
+    poke(first, 1);
+    poke(second, 2);
+    EXPECT_EQ(peek(first), 1);
+    EXPECT_EQ(cuMemFree_v2(first), kOk);
+    EXPECT_EQ(peek(second), 2);
+  });
+}
+
 TEST(Memory, FortyGigabytesCostTheHostNothing) {
   DeviceSet set;
   in_child([] {
