@@ -276,7 +276,8 @@ TEST_F(AgentTest, ADamagedLedgerIsNamedAndKept) {
 TEST_F(AgentTest, OnAFullDiskAnAskFailsAndWhatIsGrantedStays) {
   const std::string disk = directory_ / "state";
   ::mkdir(disk.c_str(), 0755);
-  if (::mount("none", disk.c_str(), "tmpfs", 0, "size=512k,mode=0755") != 0) GTEST_SKIP() << "no right to mount a small disk";
+  if (::mount("none", disk.c_str(), "tmpfs", 0, "size=512k,mode=0755") != 0)
+    GTEST_SKIP() << "no right to mount a small disk";
   start();
   const Json grant = ask();
   {
