@@ -45,11 +45,21 @@ inline void close_inherited() { ::close_range(3, ~0U, 0); }
 // Waits to be killed; with `stubborn` it ignores TERM.
 class Child {
  public:
-  explicit Child(bool stubborn = false) : pid_(::fork()) {
-    if (pid_ != 0) return;
-    close_inherited();
-    if (stubborn) ::signal(SIGTERM, SIG_IGN);
-    for (;;) ::pause();
+  explicit Child(bool stubborn = false) {
+    int held[2];
+    if (::pipe2(held, O_CLOEXEC) != 0) throw std::runtime_error("no pipe for a child");
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      if (stubborn) ::signal(SIGTERM, SIG_IGN);
+      close_inherited();
+      for (;;) ::pause();
+    }
+    // Until it has let go of everything, the ledger's lock among it.
+    ::close(held[1]);
+    char nothing;
+    while (::read(held[0], &nothing, 1) < 0 && errno == EINTR) {
+    }
+    ::close(held[0]);
   }
   Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, 0)) {}
   Child& operator=(Child&&) = delete;
@@ -69,7 +79,7 @@ class Child {
   }
 
  private:
-  pid_t pid_;
+  pid_t pid_ = 0;
 };
 
 inline Grant a_grant(const std::string& id, GrantState state = GrantState::Granted) {
