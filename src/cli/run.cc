@@ -20,6 +20,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// A host that is busy, or an agent with many asks at once, is no reason for a program to fail.
+constexpr auto kPatience = 60s;
+
 constexpr auto kRunFlags = [] {
   std::array<Flag, kAskFlags.size() + 3> flags{};
   std::copy(kAskFlags.begin(), kAskFlags.end(), flags.begin());
@@ -69,7 +72,7 @@ std::string current_directory() {
 
 // The grant, at once or after waiting; or the signal that ended the wait.
 Result<Waited> obtain(Agent& agent, const Ask& ask, const Signals& signals, Output& err) {
-  const auto answer = agent.call("POST", "/api/v1/grants", ask_body(ask), Agent::kPatience, signals.fd());
+  const auto answer = agent.call("POST", "/api/v1/grants", ask_body(ask), kPatience, signals.fd());
   // Interrupted: if the ask did arrive, it ends with its keeper, this process.
   if (!answer)
     if (const auto signal = signals.next()) return Waited{std::nullopt, static_cast<int>(signal->ssi_signo)};
@@ -140,7 +143,7 @@ Result<Ending> start_and_supervise(Context& context, Held& held, Signals& signal
   become_subreaper();
   const Terminal terminal = Terminal::look();
   StoppedChild child = TRY(StoppedChild::start(job.program, signals, terminal));
-  TRY(held.attach(child.pid(), Agent::kPatience).map_error(about("the agent did not take the program in")));
+  TRY(held.attach(child.pid(), kPatience).map_error(about("the agent did not take the program in")));
   if (const auto gone = child.go(terminal); !gone) return own_failure(context.err, gone.error());
   held.started();
   const Ending ending = supervise(child.pid(), signals, terminal, job.look);

@@ -75,7 +75,11 @@ Result<void> fits_the_page(const GrantPaths& paths, const Grant& grant) {
 }
 
 // An empty file of the owner's; the first program of the grant fills it.
-Result<void> create_region(const std::string& path, const Owner& owner) {
+Result<void> create_region(const std::string& path, const Owner& owner, RegionFile wanted) {
+  struct stat found {};
+  if (wanted == RegionFile::Kept && ::lstat(path.c_str(), &found) == 0 && S_ISREG(found.st_mode) &&
+      found.st_uid == owner.uid)
+    return {};
   ::unlink(path.c_str());
   const UniqueFd fd = TRY(open_file(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   if (owner.uid != ::geteuid() && ::fchown(fd.get(), owner.uid, owner.gid) != 0)
@@ -90,10 +94,10 @@ GrantPaths paths_of(const std::string& runtime_dir, const GrantId& id) {
   return {directory, directory + "/page", directory + "/region.cache"};
 }
 
-Result<GrantPageFile> GrantPageFile::create(const GrantPaths& paths, const Grant& grant) {
+Result<GrantPageFile> GrantPageFile::create(const GrantPaths& paths, const Grant& grant, RegionFile region) {
   TRY(fits_the_page(paths, grant));
   TRY(make_directories(paths.directory, 0755));
-  TRY(create_region(paths.region, grant.owner));
+  TRY(create_region(paths.region, grant.owner, region));
   // Filled under another name, so that nobody ever opens half a page.
   const std::string fresh = paths.page + ".new";
   ::unlink(fresh.c_str());

@@ -22,11 +22,15 @@ struct GrantPaths {
 };
 GrantPaths paths_of(const std::string& runtime_dir, const GrantId& id);
 
+enum class RegionFile { Fresh, Kept };
+
 // The agent's writable mapping of one page.
 class GrantPageFile {
  public:
-  // A new page with the grant's limits, and an empty region of the owner's. What a crashed attempt left is replaced.
-  static Result<GrantPageFile> create(const GrantPaths& paths, const Grant& grant);
+  // A new page with the grant's limits, and an empty region of the owner's. What a crashed attempt left is replaced;
+  // with Kept, only the page is.
+  static Result<GrantPageFile> create(const GrantPaths& paths, const Grant& grant,
+                                      RegionFile region = RegionFile::Fresh);
   // The page of a grant that may be running: its identity must be this grant's, its limits are brought in line.
   static Result<GrantPageFile> reopen(const GrantPaths& paths, const Grant& grant);
   GrantPageFile(GrantPageFile&&) noexcept = default;

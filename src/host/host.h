@@ -152,6 +152,7 @@ class Host {
 
   // host_watch.cc: what the devices and regions say
   void sample(LiveGrant& live);
+  void lose_region(LiveGrant& live, const Error& error);
   void look_for_strangers();
   void tell_of_strangers(std::uint64_t now_ns);
   std::optional<Stranger> stranger(const DeviceSample& device, const DeviceProcess& process) const;

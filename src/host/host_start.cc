@@ -79,7 +79,8 @@ void Host::reopen_page(LiveGrant& live) {
         event(live, "adopted", page.error().message + ": a new page was made; programs that run keep the old limits");
     lost.severity = Severity::Warning;
     log_event(std::move(lost));
-    page = GrantPageFile::create(live.paths, live.grant());
+    // Programs that run go on charging to the region that they have mapped; those to come must find the same one.
+    page = GrantPageFile::create(live.paths, live.grant(), RegionFile::Kept);
   }
   if (!page) return log::error("grant {} has no page: {}", live.grant().id.text, page.error().message);
   live.page = std::move(*page);

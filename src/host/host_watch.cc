@@ -52,7 +52,8 @@ void Host::sample(LiveGrant& live) {
     return;
   }
   const auto region = regions_.read(live.paths.region, live.grant());
-  if (!region) return;
+  if (!region) return lose_region(live, region.error());
+  live.region_failures = 0;
   // The region is the tenant's word; a process of it counts only if it is alive and the owner's.
   for (const RegionSlotView& slot : region->slots) {
     if (live.members.has(slot.process.pid)) continue;
@@ -63,6 +64,17 @@ void Host::sample(LiveGrant& live) {
   }
   const auto view = watcher_.latest();
   live.meter.read_share(live.grant(), *region, live.members.processes(), view.survey.get(), clock_.now_ns());
+}
+
+// The first program fills the region while we may be looking, so it takes three looks to call it damaged.
+void Host::lose_region(LiveGrant& live, const Error& error) {
+  constexpr unsigned kLooks = 3;
+  if (error.code == Errc::NotFound && !live.meter.was_read()) return;  // nobody has filled it yet
+  if (live.region_failures == kLooks || ++live.region_failures < kLooks) return;
+  live.meter.forget();
+  Event lost = event(live, "region", fmt::format("what the grant uses is not known any more: {}", error.message));
+  lost.severity = Severity::Warning;
+  log_event(std::move(lost));
 }
 
 std::optional<Stranger> Host::stranger(const DeviceSample& device, const DeviceProcess& process) const {

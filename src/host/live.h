@@ -26,6 +26,7 @@ struct LiveGrant {
   Members members;
   bool in_cgroup = false;
   UsageMeter meter;
+  unsigned region_failures = 0;                             // looks in a row that could not read its region
   std::optional<Instant> kill_at;                           // Ending: when patience is over
   std::map<std::uint64_t, std::function<void()>> watchers;  // long polls
   std::string note;  // what keeps it from starting although it fits, for its waiting reason

@@ -52,6 +52,7 @@ Result<RegionView> RegionReader::read(const std::string& path, const Grant& gran
   const UniqueFd fd = TRY(open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   struct stat found {};
   if (::fstat(fd.get(), &found) != 0) return fail_errno(errno, fmt::format("look at {}", path));
+  if (!S_ISREG(found.st_mode)) return fail(Errc::Invalid, "{} is not a file any more", path);
   if (found.st_size == 0) return fail(Errc::NotFound, "{} is not filled yet", path);
   if (found.st_uid != grant.owner.uid) return fail(Errc::Invalid, "{} is not the owner's", path);
   region::PageError error{};

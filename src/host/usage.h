@@ -65,8 +65,11 @@ class UsageMeter {
                   const Survey* survey, std::uint64_t now_ns);
   // A whole device: from what the driver says of the grant's processes.
   void read_whole(const Grant& grant, const std::vector<ProcessId>& members, const Survey& survey);
+  // What it uses is not known now.
+  void forget() { usage_ = {}; }
   const GrantUsage& usage() const { return usage_; }
   bool has_slot(pid_t pid) const;
+  bool was_read() const { return last_ns_ != 0; }  // a share whose region had something in it
 
  private:
   void name_processes(const std::vector<ProcessId>& members);

@@ -82,8 +82,10 @@ TEST_F(Death, AfterEverythingWasKilledTheNextStartIsClean) {
   start_agent();
   std::string folder;
   {
-    Child waiting = user({"--memory", "79GiB"}), running = tenant({"--memory", "30GiB"});
+    Child running = tenant({"--memory", "30GiB"});
     ASSERT_EQ(allocate(running, 10 * kGiB), 0);
+    Child waiting = user({"--memory", "79GiB"});
+    ASSERT_TRUE(eventually([&] { return call("GET", "/api/v1/queue").second["queue"].size() == 1; }));
     folder = folder_of(grant_of(running));
     ASSERT_TRUE(std::filesystem::exists(folder + "/page"));
     ASSERT_TRUE(std::filesystem::exists(folder + "/region.cache"));

@@ -83,6 +83,7 @@ TEST_F(Faults, ASecondAgentIsTurnedAwayAndTheFirstUnharmed) {
   EXPECT_THAT(refusal({"--runtime-dir", path("run2")}), HasSubstr("another agent"));
   EXPECT_THAT(refusal({"--runtime-dir", path("run2"), "--state-dir", path("state2"), "--socket", socket()}),
               HasSubstr("another agent"));
+  run(start({installed("kiboko-sim"), "remove", simulation("run2")}));
   EXPECT_EQ(allocate(running, 10 * kGiB), 0);
   EXPECT_EQ(state(grant_of(running)), "running");
   EXPECT_EQ(kiboko({"run", "--memory", "10GiB", "--", "/bin/echo", "it ran"}).out, "it ran\n");
@@ -96,6 +97,7 @@ class Region : public Faults {
     Child victim = tenant({"--memory", "20GiB"}), other = tenant({"--memory", "30GiB"});
     ASSERT_EQ(allocate(other, 10 * kGiB), 0);
     const std::string id = grant_of(victim);
+    ASSERT_TRUE(eventually([&] { return grant(id)["devices"][0]["used_bytes"].is_number(); }));
     how(folder_of(id) + "/region.cache");
     for (int i = 0; i < 3; ++i) {  // over several looks of the agent
       ::usleep(700'000);

@@ -75,8 +75,8 @@ OneHost::~OneHost() {
 }
 
 // Named by the agent after its runtime folder.
-std::string OneHost::simulation() const {
-  const std::string folder = path("run");
+std::string OneHost::simulation(const std::string& name) const {
+  const std::string folder = path(name);
   const std::uint64_t hash = region::checksum_of(folder.data(), folder.size(), 0);
   struct stat found {};
   const uid_t uid = ::stat(folder.c_str(), &found) == 0 ? found.st_uid : ::geteuid();

@@ -68,7 +68,8 @@ class OneHost : public testing::Test {
 
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
   std::string socket() const { return path("run/agent.sock"); }
-  std::string simulation() const;  // the name of the agent's set of devices
+  // The name of the set of devices of an agent with that runtime folder.
+  std::string simulation(const std::string& folder = "run") const;
   Start start(const Words& command, uid_t uid = 0) const {
     return {.command = command, .environment = environment, .uid = uid};
   }
