@@ -180,10 +180,18 @@ struct Shared {
 
 // What KIBOKO_SIM says, or "default"; a name with a '/' is the path itself.
 std::string path_of(const std::string& name);
+// The file of what the management library adds: health, events, settings.
+std::string management_path(const std::string& name);
 
 // Opens the set called `name`, making it from `devices` ("2xH100-80GB,1xA10-24GB" or the path of a YAML file; empty =
 // one H100-80GB) if there is none. nullptr and one sentence in `error` on failure. The mapping is never undone.
 Shared* attach(const std::string& name, const std::string& devices, std::string& error);
+// The same, but the set must hold just these devices: one that nobody is on is replaced, one in use is an error.
+Shared* demand(const std::string& name, const std::string& devices, std::string& error);
+// How many processes of the set have a context, over all its devices.
+std::size_t processes_on(Shared& shared);
+// Takes the set's files away, whoever still maps them. False: the main one stays.
+bool remove_files(const std::string& name, const Shared& shared, std::string& error);
 // The same with KIBOKO_SIM and KIBOKO_SIM_DEVICES.
 Shared* attach_from_environment(std::string& error);
 

@@ -150,6 +150,8 @@ std::string path_of(const std::string& name) {
   return "/dev/shm/kiboko-sim-" + (name.empty() ? std::string("default") : name);
 }
 
+std::string management_path(const std::string& name) { return path_of(name) + ".management-1"; }
+
 std::string shared_file(const Shared& shared, std::uint64_t id) {
   return std::string("/dev/shm/kiboko-sim-mem-") + shared.name + "-" + std::to_string(id);
 }
@@ -159,7 +161,7 @@ Shared* attach(const std::string& name, const std::string& devices, std::string&
   const std::string path = path_of(set);
   if (access(path.c_str(), F_OK) != 0) {
     std::vector<DeviceSpec> specs;
-    if (!read_devices(devices.empty() ? "1xH100-80GB" : devices, specs, error)) return nullptr;
+    if (!read_devices(devices.empty() ? kDefaultDevices : devices, specs, error)) return nullptr;
     if (!make(path, set, specs, error)) return nullptr;
   }
   return open_existing(path, error);

@@ -260,7 +260,7 @@ SIM_EARLY_FN(cuInit, (unsigned flags), (flags)) {
 
 SIM_API int kiboko_sim_create(const char* name, const char* devices, char* error, std::size_t error_bytes) {
   std::string message;
-  const sim::Shared* shared = sim::attach(name == nullptr ? "" : name, devices == nullptr ? "" : devices, message);
+  const sim::Shared* shared = sim::demand(name == nullptr ? "" : name, devices == nullptr ? "" : devices, message);
   if (shared != nullptr) return static_cast<int>(shared->device_count);
   if (error != nullptr && error_bytes > 0) {
     strncpy(error, message.c_str(), error_bytes - 1);

@@ -37,8 +37,6 @@ void* futex_word(const ManagementState& state) { return const_cast<std::atomic<s
 
 }  // namespace
 
-std::string management_path(const std::string& set_name) { return path_of(set_name) + ".management-1"; }
-
 ManagementState* attach_management(const std::string& set_name, std::string& error) {
   const std::string path = management_path(set_name);
   const int file = open_or_make(path.c_str());

@@ -34,8 +34,6 @@ struct ManagementState {
   } devices[16];
 };
 
-std::string management_path(const std::string& set_name);
-
 // Maps the state of the set called `set_name`; nullptr and one sentence in `error` on failure. Never unmapped.
 ManagementState* attach_management(const std::string& set_name, std::string& error);
 

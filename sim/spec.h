@@ -21,6 +21,8 @@
 
 namespace sim {
 
+inline constexpr const char* kDefaultDevices = "1xH100-80GB";
+
 struct DeviceSpec {
   Product product;   // with what the file overrides
   int numa = -1;     // -1: chosen by position

@@ -175,22 +175,12 @@ void create(const Options& options) {
 
 void remove_set(const Options& options) {
   Shared& shared = open_set(options.name);
-  std::size_t live = 0;
-  for (const int index : chosen(shared, "")) live += processes_of(shared, index).size();
+  const std::size_t live = processes_on(shared);
   if (live > 0 && !options.force) {
     fail(fmt::format("device set \"{}\" has {} processes on it; end them first, or pass --force", options.name, live));
   }
-  const std::string shared_memory = fmt::format("kiboko-sim-mem-{}-", shared.name);
-  DIR* folder = opendir("/dev/shm");
-  while (const dirent* entry = folder == nullptr ? nullptr : readdir(folder)) {
-    const std::string_view file = entry->d_name;
-    const bool ours = file.starts_with(shared_memory) &&
-                      file.substr(shared_memory.size()).find_first_not_of("0123456789") == std::string_view::npos;
-    if (ours) unlink(fmt::format("/dev/shm/{}", file).c_str());
-  }
-  if (folder != nullptr) closedir(folder);
-  unlink(management_path(options.name).c_str());
-  if (unlink(path_of(options.name).c_str()) != 0) fail(path_of(options.name) + ": " + strerror(errno));
+  std::string error;
+  if (!remove_files(options.name, shared, error)) fail(error);
 }
 
 // --- shares ----------------------------------------------------------------------------------------------------------

@@ -147,6 +147,22 @@ TEST_F(Tool, KeepsASetWithProcessesOnItUnlessForced) {
   EXPECT_EQ(kiboko_sim("remove --force " + name()).exit_code, 0);
 }
 
+TEST_F(Tool, DemandingOtherDevicesReplacesASetThatNobodyIsOn) {
+  std::string error;
+  ASSERT_NE(demand(name(), "2xH100-80GB,1xRTX-4090-24GB", error), nullptr) << error;
+  {
+    Load load(shared(), 0);
+    EXPECT_EQ(demand(name(), "1xA10-24GB", error), nullptr);
+    EXPECT_THAT(error, testing::HasSubstr("holds 2xH100-80GB,1xRTX-4090-24GB, not 1xA10-24GB, and 1 process is on it"));
+    EXPECT_NE(demand(name(), "2xH100-80GB,1xRTX-4090-24GB", error), nullptr) << "the same may be asked for at any time";
+  }
+  const Shared* other = demand(name(), "1xA10-24GB", error);
+  ASSERT_NE(other, nullptr) << error;
+  EXPECT_EQ(other->device_count, 1U);
+  EXPECT_EQ(demand(name(), "1xA11-24GB", error), nullptr);
+  EXPECT_THAT(error, testing::HasSubstr("A11-24GB"));
+}
+
 TEST_F(Tool, MakesADeviceUnhealthyAndWellAgain) {
   std::string error;
   ManagementState& state = *attach_management(name(), error);

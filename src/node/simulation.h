@@ -1,4 +1,4 @@
-// Makes the simulated devices of a host without any: loads the simulated driver and has it create them.
+// Makes simulated devices: loads the simulated driver and has it create them.
 //
 // Called once by main() before there are threads: it sets KIBOKO_SIM, which the simulated libraries read.
 #pragma once
@@ -15,7 +15,8 @@ struct Simulation {
   std::string spec;         // "H100-80GB" or "2xA100-40GB", as the simulated driver takes it
 };
 
-// Devices of that name that exist already are kept as they are: programs may be using them.
+// Devices of that name that exist already are kept if they are the same, for programs may be using them; others are
+// replaced, or an error if a program is on them.
 Result<void> create_simulation(const Simulation& simulation);
 
 }  // namespace kiboko

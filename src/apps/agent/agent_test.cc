@@ -243,6 +243,9 @@ TEST_F(AgentTest, WithoutADeviceItSharesSimulatedOnes) {
   start(simulated);  // the same devices: programs may be on them
   EXPECT_EQ(call("GET", "/api/v1/devices").second["devices"][1]["uuid"], devices[1]["uuid"]);
   EXPECT_EQ(state(grant["id"]), "granted");
+  crash();
+  start({"--simulate", "1xH100-80GB"});  // no program is on them
+  ASSERT_EQ(call("GET", "/api/v1/devices").second["devices"].size(), 1U);
   for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
     if (entry.path().filename().string().starts_with("kiboko-sim-" + name)) std::filesystem::remove(entry.path());
 }

@@ -28,7 +28,7 @@ constexpr Setting truth(const char* name, bool Config::*member, const char* help
 constexpr Setting kSettings[] = {
     truth("standalone", &Config::standalone, "share the devices of this host, without Kubernetes"),
     text("simulate", &Config::simulate,
-         "devices to simulate if the host has none: a product such as H100-80GB, or several such as 2xA100-40GB"),
+         "devices to simulate in place of the host's own: a product such as H100-80GB, or several such as 2xA100-40GB"),
     text("socket", &Config::socket, "unix socket to listen on (root: /run/kiboko/agent.sock)"),
     text("listen", &Config::listen, "loopback address for reading and the console, or none"),
     text("runtime-dir", &Config::runtime_dir, "grant pages and regions; gone after a reboot (root: /run/kiboko)"),

@@ -62,28 +62,27 @@ std::unique_ptr<Watcher> watch(const std::string& library, bool simulated, const
   return std::make_unique<Watcher>(std::make_shared<NvmlLibrary>(library, simulated), clock, kPeriod);
 }
 
-// Real devices first; simulated ones only if there are none and somebody said so.
+Result<Driver> simulate(const Config& config, const std::string& simulation_dir, const Clock& clock) {
+  TRY(create_simulation({simulation_dir, simulation_name(config), config.simulate}));
+  Driver driver{watch(simulation_dir + "/libnvidia-ml.so.1", true, clock), true};
+  const Watcher::View view = driver.watcher->first(kFirstAnswer);
+  if (!view.survey) return fail(Errc::Unavailable, "the simulated devices do not answer: {}", view.error);
+  return driver;
+}
+
+// Simulated devices only if somebody said so, and then no others.
 Result<Driver> find_devices(const Config& config, const std::string& simulation_dir, const Clock& clock) {
+  if (!config.simulate.empty()) return simulate(config, simulation_dir, clock);
   Driver driver{watch(config.nvml, false, clock), false};
-  Watcher::View view = driver.watcher->first(kFirstAnswer);
-  if (view.survey && !view.survey->devices.empty()) {
-    if (!config.simulate.empty()) log::info("this host has devices of its own: none are simulated");
-    return driver;
-  }
+  const Watcher::View view = driver.watcher->first(kFirstAnswer);
+  if (view.survey && !view.survey->devices.empty()) return driver;
   if (!view.survey && view.error.empty())
     return fail(Errc::Unavailable, "NVML has not answered for {}: look at dmesg and nvidia-smi",
                 format_duration(kFirstAnswer));
-  if (config.simulate.empty())
-    return fail(Errc::NotFound,
-                "this host has no device ({}). Install the NVIDIA driver, or try Kiboko on a simulated device with "
-                "--simulate H100-80GB",
-                view.error.empty() ? config.nvml + " counts none" : view.error);
-  driver.watcher.reset();
-  TRY(create_simulation({simulation_dir, simulation_name(config), config.simulate}));
-  driver = {watch(simulation_dir + "/libnvidia-ml.so.1", true, clock), true};
-  view = driver.watcher->first(kFirstAnswer);
-  if (!view.survey) return fail(Errc::Unavailable, "the simulated devices do not answer: {}", view.error);
-  return driver;
+  return fail(Errc::NotFound,
+              "this host has no device ({}). Install the NVIDIA driver, or try Kiboko on a simulated device with "
+              "--simulate H100-80GB",
+              view.error.empty() ? config.nvml + " counts none" : view.error);
 }
 
 Cgroups open_cgroups(const Config& config) {
