@@ -1,5 +1,6 @@
 # Run last by `cmake --install`: writes what was installed to PREFIX/share/kiboko/installed, for scripts/uninstall. One
 # line each: "file PATH"; "settings SHA256 PATH", which stays if it was changed; "folder PATH", made by us, inner first.
+cmake_policy(VERSION 3.25)
 set(record ${CMAKE_INSTALL_PREFIX}/share/kiboko/installed)
 set(lines "")
 set(folders "")
