@@ -28,7 +28,7 @@ constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kActiveForNs = 200 * kMillisecond;
 constexpr std::uint64_t kContendedForNs = 15'000 * kMillisecond;
 constexpr std::uint64_t kLeastLagNs = 20 * kMillisecond;
-constexpr std::uint64_t kMostLagNs = 200 * kMillisecond;
+constexpr std::uint64_t kMostLagNs = 900 * kMillisecond;      // the timeline reaches back little more
 constexpr unsigned kMostSlots = 64;                           // of one grant that are looked at for turns
 constexpr std::uint64_t kLeastStretchNs = 50 * kMillisecond;  // of covered time, for a look at concurrency
 constexpr std::uint64_t kLongestStretchNs = 10'000 * kMillisecond;
@@ -124,6 +124,18 @@ class Tenant {
     return demand;
   }
 
+  // Says until when others are at work, 0 = nobody is; what Host has said of a stranger stays. True if it is news.
+  bool contend(std::uint64_t until) {
+    std::uint64_t ours = contended_until_;
+    if (until != 0)
+      live().contended_until_ns.store(until, std::memory_order_relaxed);
+    else if (ours != 0)
+      live().contended_until_ns.compare_exchange_strong(ours, 0, std::memory_order_relaxed);
+    const bool news = (until != 0) != (contended_until_ != 0);
+    contended_until_ = until;
+    return news;
+  }
+
   region::GrantLiveDevice& live() const { return grant_.page->live.devices[index_]; }
   region::GrantPage& page() const { return *grant_.page; }
   const WordsCopy& words() const { return words_; }
@@ -148,6 +160,7 @@ class Tenant {
   double concurrency_ = 1;
   std::uint64_t usage_since_ = 0, usage_charged_ = 0;
   double used_percent_ = 0;
+  std::uint64_t contended_until_ = 0;
 };
 
 // All grants of one device.
@@ -172,7 +185,7 @@ class SharedDevice {
       replayed_to_ = 0;
   }
 
-  // A grant that has the device to itself.
+  // A grant that has the device to itself. If a stranger is there, Host says so again within a second.
   void alone() {
     for (const auto& tenant : tenants_) {
       tenant->live().contended_until_ns.store(0, std::memory_order_relaxed);
@@ -187,10 +200,8 @@ class SharedDevice {
     for (std::size_t i = 0; i < present.size(); ++i) {
       region::GrantLiveDevice& live = present[i]->live();
       const bool others = active > (demands[i].active ? 1U : 0U);
-      const bool was = live.contended_until_ns.load(std::memory_order_relaxed) > now;
       live.rate_permyriad.store(rate[i], std::memory_order_relaxed);
-      live.contended_until_ns.store(others ? now + kContendedForNs : 0, std::memory_order_relaxed);
-      if (was != others) region::wake_waiters(present[i]->page());
+      if (present[i]->contend(others ? now + kContendedForNs : 0)) region::wake_waiters(present[i]->page());
     }
   }
 

@@ -48,8 +48,8 @@ void move_on(DeviceWords& words, Next next) {
 constexpr std::uint64_t kEpochShift = 48;
 constexpr std::uint64_t kBitsMask = (1ull << kEpochShift) - 1;
 constexpr std::uint64_t kLatestNs = 1ull << 62;
-// A ring word ahead of ours by at most so many turns (16 s) was written by somebody later; by more, it is a leftover
-// whose 16 bits of epoch came round.
+// A ring word ahead of ours by at most so many turns (a minute) was written by somebody later; by more, it is a
+// leftover whose 16 bits of epoch came round.
 constexpr std::uint16_t kAheadTurns = 64;
 
 std::uint64_t nearest_bit(std::uint64_t ns) { return (ns + kCoverBitNs / 2) / kCoverBitNs; }

@@ -102,7 +102,7 @@ static_assert(sizeof(ExtensionHeader) == 472);
 inline constexpr std::uint64_t kCoverBitNs = 20'000;
 inline constexpr unsigned kCoverBits = 48;
 inline constexpr std::uint64_t kCoverWordNs = kCoverBitNs * kCoverBits;  // 0.96 ms
-inline constexpr std::size_t kCoverWords = 256;                          // about 246 ms
+inline constexpr std::size_t kCoverWords = 1024;                         // about 983 ms
 
 // Governor words of one device. Each line is written by any process of the grant, with single atomic operations.
 struct alignas(64) DeviceWords {

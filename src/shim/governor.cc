@@ -16,12 +16,16 @@ constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kDepthNs = 5 * kMillisecond;  // of device time: what idleness may save up
 // With others on the device a grant is charged for their turns too until the agent gives that back, some 20 ms later.
+// It comes in pieces as long as the units are: what of a piece does not fit into the bucket is lost.
 constexpr std::int64_t kSharedDepthNs = 20 * kMillisecond;
+constexpr std::int64_t kMostSharedDepthNs = 250 * kMillisecond;
 constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so that a grant can hand back soon
 constexpr std::int64_t kAgentSilentNs = 5 * kSecond;     // then its word that nobody else is there counts no more
 constexpr std::int64_t kNap = 2 * kMillisecond;          // longest single sleep: others' corrections move the bucket
 constexpr std::int64_t kDeviceWaitNs = 1000 * kMillisecond;  // work may depend on work not launched yet: never for ever
 constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
+
+region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
 
 struct Rule {
   bool limited;
@@ -36,12 +40,6 @@ std::uint32_t percent_of(unsigned device) {
   return mirror >= 1 && mirror < asked ? static_cast<std::uint32_t>(mirror) : asked;
 }
 
-// The agent sees another grant at work on the device.
-bool others_there(unsigned device, std::int64_t now) {
-  return state.page != nullptr && static_cast<std::int64_t>(state.page->live.devices[device].contended_until_ns.load(
-                                      std::memory_order_relaxed)) > now;
-}
-
 // Does the default policy's limit count? Where nobody tells us (no agent, or a silent one), the limit counts.
 bool contended(unsigned device, std::int64_t now) {
   if (state.page == nullptr) return state.region.hami().utilization_switch.load(std::memory_order_relaxed) == 1;
@@ -51,8 +49,14 @@ bool contended(unsigned device, std::int64_t now) {
   return others_there(device, now);
 }
 
+std::int64_t shared_depth(unsigned device) {
+  const auto longest = static_cast<std::int64_t>(words_of(device).longest_unit_ns.load(std::memory_order_relaxed));
+  if (longest <= kSharedDepthNs) return kSharedDepthNs;
+  return longest < kMostSharedDepthNs ? longest : kMostSharedDepthNs;
+}
+
 Rule rule_for(unsigned device, std::int64_t now) {
-  const std::int64_t depth = others_there(device, now) ? kSharedDepthNs : kDepthNs;
+  const std::int64_t depth = others_there(device, now) ? shared_depth(device) : kDepthNs;
   const region::CorePolicy policy = state.policy.load(std::memory_order_relaxed);
   std::uint32_t permyriad = percent_of(device) * 100;
   if (policy == region::CorePolicy::Disable) return {false, {10000}, depth};
@@ -67,8 +71,6 @@ Rule rule_for(unsigned device, std::int64_t now) {
   if (permyriad >= 10000) return {false, {10000}, depth};
   return {true, {permyriad}, depth};
 }
-
-region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
 
 // The agent saw that part of the time we were charged for was used by others.
 void apply_give_back(unsigned device, const Rule& rule, std::int64_t now) {
@@ -154,10 +156,13 @@ std::int64_t monotonic_ns() {
   return static_cast<std::int64_t>(now.tv_sec) * kSecond + now.tv_nsec;
 }
 
+bool others_there(unsigned device, std::int64_t now) {
+  return state.page != nullptr && static_cast<std::int64_t>(state.page->live.devices[device].contended_until_ns.load(
+                                      std::memory_order_relaxed)) > now;
+}
+
 bool alone_on(unsigned device, std::int64_t now) {
-  if (state.page != nullptr && static_cast<std::int64_t>(state.page->live.devices[device].contended_until_ns.load(
-                                   std::memory_order_relaxed)) > now)
-    return false;
+  if (others_there(device, now)) return false;
   int processes = 0;
   for (const region::Shared<std::uint64_t>& word : state.region.ext().header.live)
     processes += __builtin_popcountll(word.load(std::memory_order_relaxed));

@@ -21,6 +21,8 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns);
 // Waits, for a bounded time, until the device has caught up so far that one more unit of unknown length may follow.
 void wait_for_measure(ContextState& context, const Cost& cost);
 
+// Does the agent see another grant at work on the device?
+bool others_there(unsigned device, std::int64_t now_ns);
 // Does nobody else use the device now, neither another grant nor another process of this one?
 bool alone_on(unsigned device, std::int64_t now_ns);
 
