@@ -16,6 +16,7 @@
 #include "region/os.h"
 #include "shim/route.h"
 #include "shim/state.h"
+#include "shim/variables.h"
 
 using namespace kiboko::shim;
 namespace region = kiboko::region;

@@ -14,10 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "region/units.h"
 #include "shim/launch.h"
 #include "shim/route.h"
 #include "shim/table.h"
+#include "shim/variables.h"
 
 namespace kiboko::shim {
 
@@ -25,28 +25,11 @@ State state;
 
 namespace {
 
-constexpr char kDefaultHamiRegion[] = "/tmp/cudevshr.cache";
-
 void say(const char* text) {
   char line[sizeof(region::PageError) + 64];
   const int n = snprintf(line, sizeof line, "kiboko: CUDA is refused: %s\n", text);
   if (n > 0 && write(2, line, strlen(line)) < 0) return;  // nobody to tell
 }
-
-const char* environment(const char* name) {
-  const char* value = getenv(name);
-  return value != nullptr && *value != 0 ? value : nullptr;
-}
-
-const char* indexed(const char* name, unsigned index) {
-  char full[64];
-  snprintf(full, sizeof full, "%s_%u", name, index);
-  return environment(full);
-}
-
-// The environment as it was when we were loaded: a program that edits it later does not lose its limits.
-char grant_path[256];
-bool had_hami_limit = false;
 
 bool in_kiboko_cgroup() {
   const int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
@@ -58,73 +41,7 @@ bool in_kiboko_cgroup() {
   return strstr(text, "/kiboko/g-") != nullptr;
 }
 
-__attribute__((constructor)) void remember_environment() {
-  if (const char* path = environment("KIBOKO_GRANT"); path != nullptr) {
-    if (strlen(path) < sizeof grant_path)
-      memcpy(grant_path, path, strlen(path) + 1);
-    else
-      memcpy(grant_path, "\x01", 2);  // cannot be opened: refused with a message later
-  }
-  had_hami_limit = environment("CUDA_DEVICE_MEMORY_LIMIT") != nullptr ||
-                   environment("CUDA_DEVICE_SM_LIMIT") != nullptr ||
-                   environment("CUDA_DEVICE_MEMORY_SHARED_CACHE") != nullptr;
-  for (unsigned i = 0; i < region::kMaxDevices && !had_hami_limit; ++i)
-    had_hami_limit = indexed("CUDA_DEVICE_MEMORY_LIMIT", i) != nullptr || indexed("CUDA_DEVICE_SM_LIMIT", i) != nullptr;
-}
-
-struct EnvironmentLimits {
-  std::uint64_t memory_bytes[region::kMaxDevices] = {};
-  std::uint32_t core_percent[region::kMaxDevices] = {};
-};
-EnvironmentLimits tighter;  // 0 = the environment says nothing
-
-bool read_memory_variable(unsigned device, std::uint64_t* out, region::PageError* error) {
-  const char* text = indexed("CUDA_DEVICE_MEMORY_LIMIT", device);
-  if (text == nullptr) text = environment("CUDA_DEVICE_MEMORY_LIMIT");
-  if (text == nullptr) return true;
-  const region::ParsedBytes parsed = region::parse_hami_bytes(text);
-  if (parsed.error != region::UnitError::None) {
-    snprintf(error->text, sizeof error->text,
-             "CUDA_DEVICE_MEMORY_LIMIT for device %u is '%.64s', which %s; write for example 4096m", device, text,
-             region::describe(parsed.error));
-    return false;
-  }
-  *out = parsed.bytes;
-  return true;
-}
-
-// HAMi-core takes any integer: 0 and above 100 mean no limit.
-bool read_core_variable(unsigned device, std::uint32_t* out, region::PageError* error) {
-  const char* text = indexed("CUDA_DEVICE_SM_LIMIT", device);
-  if (text == nullptr) text = environment("CUDA_DEVICE_SM_LIMIT");
-  if (text == nullptr) return true;
-  char* end = nullptr;
-  const long value = strtol(text, &end, 10);
-  if (end == text || *end != 0 || value < 0) {
-    snprintf(error->text, sizeof error->text,
-             "CUDA_DEVICE_SM_LIMIT for device %u is '%.64s', which is not a percentage; write for example 30", device,
-             text);
-    return false;
-  }
-  *out = value >= 100 ? 0 : static_cast<std::uint32_t>(value);
-  return true;
-}
-
-bool read_environment_limits(region::PageError* error) {
-  for (unsigned i = 0; i < region::kMaxDevices; ++i)
-    if (!read_memory_variable(i, &tighter.memory_bytes[i], error) ||
-        !read_core_variable(i, &tighter.core_percent[i], error))
-      return false;
-  return true;
-}
-
-region::CorePolicy policy_from_environment() {
-  const char* text = environment("GPU_CORE_UTILIZATION_POLICY");
-  if (text == nullptr) return region::CorePolicy::Default;
-  if (strcasecmp(text, "force") == 0) return region::CorePolicy::Force;
-  if (strcasecmp(text, "disable") == 0) return region::CorePolicy::Disable;
-  return region::CorePolicy::Default;
-}
+VariableLimits tighter;
 
 std::uint64_t tighter_of(std::uint64_t a, std::uint64_t b) { return a == 0 ? b : (b == 0 || a < b ? a : b); }
 
@@ -165,12 +82,12 @@ region::RegionSeed seed() {
 }
 
 bool attach_to_page(region::PageError* error) {
-  const region::GrantPage* page = region::open_grant_page(grant_path, error);
+  const region::GrantPage* page = region::open_grant_page(grant_page_path(), error);
   if (page == nullptr) return false;
   region::GrantSettings settings;
   if (!region::read_settings(*page, &settings)) {
     snprintf(error->text, sizeof error->text, "grant page %.200s holds no valid settings; ask for the grant again",
-             grant_path);
+             grant_page_path());
     return false;
   }
   state.page = page;
@@ -208,9 +125,8 @@ bool attach_to_variables(region::PageError* error) {
     if (ordinal_uuid(static_cast<int>(i), &uuid)) write_uuid(uuid, "GPU", state.uuids[i], sizeof state.uuids[i]);
     set_limit(i, 0, 0);
   }
-  state.policy.store(policy_from_environment(), std::memory_order_relaxed);
-  const char* priority = environment("CUDA_TASK_PRIORITY");
-  state.priority.store(priority != nullptr && atoi(priority) == 0 ? 0 : 1, std::memory_order_relaxed);
+  state.policy.store(variable_policy(), std::memory_order_relaxed);
+  state.priority.store(variable_priority(), std::memory_order_relaxed);
   return state.region.open(variable_region_path(), seed(), error);
 }
 
@@ -234,16 +150,17 @@ void map_ordinals() {
 
 // `cuda` says whether the driver may be asked; without a page the device list comes from it.
 int try_attach(bool cuda, region::PageError* error) {
-  if (grant_path[0] == 0) {
+  const bool has_page = grant_page_path()[0] != 0;
+  if (!has_page) {
     if (in_kiboko_cgroup()) {
       snprintf(error->text, sizeof error->text,
                "this process belongs to a grant but KIBOKO_GRANT is not set; do not clear it from the environment");
       return 2;
     }
-    if (!had_hami_limit) return 3;
+    if (!has_variable_limits()) return 3;
   }
-  if (!read_environment_limits(error)) return 2;
-  if (grant_path[0] != 0) return attach_to_page(error) ? 1 : 2;
+  if (!read_variable_limits(&tighter, error)) return 2;
+  if (has_page) return attach_to_page(error) ? 1 : 2;
   if (!cuda) return 0;
   return attach_to_variables(error) ? 1 : 2;
 }
@@ -340,11 +257,6 @@ bool attach() {
 }
 
 std::uint64_t variable_limit(unsigned index) { return index < region::kMaxDevices ? tighter.memory_bytes[index] : 0; }
-
-const char* variable_region_path() {
-  const char* path = environment("CUDA_DEVICE_MEMORY_SHARED_CACHE");
-  return path != nullptr ? path : kDefaultHamiRegion;
-}
 
 Gate enter() {
   switch (state.phase.load(std::memory_order_acquire)) {

@@ -60,10 +60,9 @@ bool activate();
 // Page, region and limits without a slot, for NVML. False when they cannot be read.
 bool attach();
 
-// For NVML where HAMi's variables are all there is and CUDA has not told its devices: what the variables say about
-// the device of that number (0 = no limit), and where the region is or will be. After attach().
+// What HAMi's variables say about the device of that number, 0 = no limit; after attach(). For NVML where there is no
+// page and CUDA has not told its devices.
 std::uint64_t variable_limit(unsigned index);
-const char* variable_region_path();
 
 inline bool active() { return state.phase.load(std::memory_order_relaxed) == Phase::Active; }
 

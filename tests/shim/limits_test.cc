@@ -153,6 +153,17 @@ TEST_P(Limits, HamisVariablesCountWhereThereIsNoPage) {
               ElementsAre("init 0", "total 0 1073741824", "total 0 2147483648", "context 0", "alloc 2"));
 }
 
+TEST_P(Limits, AnEnvironmentEditedLaterChangesNothing) {
+  tenant.environment["CUDA_DEVICE_MEMORY_LIMIT"] = "1024m";
+  tenant.environment["CUDA_DEVICE_MEMORY_LIMIT_1"] = "2g";
+  tenant.environment["CUDA_DEVICE_MEMORY_SHARED_CACHE"] = tenant.region_path();
+  const Ended ended =
+      tenant.probe_run({"unset", "CUDA_DEVICE_MEMORY_LIMIT", "unset", "CUDA_DEVICE_MEMORY_LIMIT_1", "unset",
+                        "CUDA_DEVICE_MEMORY_SHARED_CACHE", "init", "total", "0", "total", "1"});
+  EXPECT_THAT(lines_of(ended.out), ElementsAre("init 0", "total 0 1073741824", "total 0 2147483648"));
+  EXPECT_EQ(::access(tenant.region_path().c_str(), F_OK), 0);
+}
+
 TEST_P(Limits, LaunchesPassUnderEveryKindOfLimit) {
   for (const std::uint32_t percent : {0u, 30u, 100u}) {
     tenant.grant({{0, 2 * kGiB, percent}});

@@ -341,6 +341,7 @@ const Verb kVerbs[] = {
     {"maps", print_maps},
     {"errno", check_errno},
     {"still-closed", check_closed},
+    {"unset", [] { unsetenv(word().c_str()); }},
     {"pid", [] { say("pid " + std::to_string(getpid())); }},
 };
 
