@@ -55,9 +55,12 @@ std::uint64_t sum_over_live(const Extension& ext, unsigned device) {
   return sum;
 }
 
+std::uint64_t with_correction(std::uint64_t charged, const AccountView& view) {
+  return saturating_add(charged, view.correction > 0 ? static_cast<std::uint64_t>(view.correction) : 0);
+}
+
 std::uint64_t counted(const Extension& ext, unsigned device, const AccountView& view) {
-  const std::uint64_t correction = view.correction > 0 ? static_cast<std::uint64_t>(view.correction) : 0;
-  return saturating_add(sum_over_live(ext, device), correction);
+  return with_correction(sum_over_live(ext, device), view);
 }
 
 bool fits(std::uint64_t counted_bytes, std::uint64_t more, std::uint64_t limit) {
@@ -103,7 +106,7 @@ bool Account::charge(unsigned device, std::uint64_t bytes, ChargeKind kind, cons
   } else if (kept) {
     const std::uint64_t margin = slack(view.limit);
     kept = false;
-    if (view.limit > margin && fits(counted(ext, device, view), bytes, view.limit - margin)) {
+    if (view.limit > margin && fits(counted_before(device, view), bytes, view.limit - margin)) {
       put(device, bytes, kind);
       kept = fits(counted(ext, device, view), 0, view.limit);
       if (!kept) take(device, bytes, kind);
@@ -113,6 +116,15 @@ bool Account::charge(unsigned device, std::uint64_t bytes, ChargeKind kind, cons
   KIBOKO_STEP("charge decided");
   if (!kept) region_->ext().counters[slot_.index].device[device].oom_refusals.fetch_add(1, std::memory_order_relaxed);
   return kept;
+}
+
+// One process alone in the grant, the usual case, need not sum.
+std::uint64_t Account::counted_before(unsigned device, const AccountView& view) const {
+  const Extension& ext = region_->ext();
+  if (ext.header.slot_blocks.load(std::memory_order_relaxed) != 1 ||
+      ext.header.live[0].load(std::memory_order_relaxed) != std::uint64_t{1} << (slot_.index % 64))
+    return counted(ext, device, view);
+  return with_correction(word(device).load(std::memory_order_relaxed), view);
 }
 
 bool Account::charge_near_limit(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view) {

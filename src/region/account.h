@@ -36,6 +36,7 @@ class Account {
   std::uint64_t own(unsigned device) const;
 
  private:
+  std::uint64_t counted_before(unsigned device, const AccountView& view) const;
   bool charge_near_limit(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);
   bool try_charge_locked(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);
   bool wait_for_room(unsigned device, std::uint64_t bytes, const AccountView& view) const;
