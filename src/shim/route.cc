@@ -40,10 +40,10 @@ struct NameTable {
   std::uint16_t slot[kBuckets];  // HookId + 1, open addressing
 };
 
-constexpr bool less(const char* a, const char* b) {
+constexpr bool same_name(const char* a, const char* b) {
   for (; *a != 0 && *a == *b; ++a, ++b) {
   }
-  return static_cast<unsigned char>(*a) < static_cast<unsigned char>(*b);
+  return *a == *b;
 }
 
 constexpr const char* kNames[] = {
@@ -54,12 +54,21 @@ constexpr const char* kNames[] = {
 #undef NVML_HOOK
 };
 
-constexpr bool sorted() {
-  for (unsigned id = 1; id < kHookCount; ++id)
-    if (!less(kNames[id - 1], kNames[id])) return false;
+constexpr const char* kBases[] = {
+#define CUDA_HOOK(symbol, base, version, mode) #base,
+#define NVML_HOOK(symbol) #symbol,
+#include "shim/hooks.def"
+#undef CUDA_HOOK
+#undef NVML_HOOK
+};
+
+// The variants of a base stand together, the one that has its name first: row_for relies on it.
+constexpr bool grouped() {
+  for (unsigned id = 0; id < kHookCount; ++id)
+    if (!same_name(kNames[id], kBases[id]) && (id == 0 || !same_name(kBases[id - 1], kBases[id]))) return false;
   return true;
 }
-static_assert(sorted(), "hooks.def is sorted by symbol, each once");
+static_assert(grouped());
 
 constexpr NameTable make_name_table() {
   NameTable table{};
@@ -213,14 +222,15 @@ int find_pointer(void* pointer) {
   }
 }
 
+bool same_base(const Hook& row, const char* base) { return row.base != nullptr && same_text(row.base, base); }
+
 // The row that the driver must have chosen: highest version not above the one asked, in the asked stream mode where
-// that version has one.
-const Hook* row_for(const char* symbol, int cuda_version, int mode, const void* only_pointer) {
+// that version has one. `first` is the oldest variant of its base.
+const Hook* row_for(unsigned first, int cuda_version, int mode, const void* only_pointer) {
   const Hook* best = nullptr;
-  for (unsigned id = 0; id < kHookCount; ++id) {
+  for (unsigned id = first; id < kHookCount && (id == first || same_base(kHooks[id], kHooks[first].symbol)); ++id) {
     const Hook& row = kHooks[id];
-    if (row.base == nullptr || row.version > cuda_version || (row.mode != 0 && row.mode != mode)) continue;
-    if (!same_text(row.base, symbol) || real_pointer(id) == nullptr) continue;
+    if (row.version > cuda_version || (row.mode != 0 && row.mode != mode) || real_pointer(id) == nullptr) continue;
     if (only_pointer != nullptr && real_pointer(id) != only_pointer) continue;
     if (best == nullptr || row.version > best->version || (row.version == best->version && row.mode == mode))
       best = &row;
@@ -245,15 +255,17 @@ void* substitute(const char* symbol, void* found, int cuda_version, unsigned lon
   if (const int at = find_pointer(found); at >= 0) {
     const Hook& only = kHooks[pointers.row[at]];
     if (!pointers.shared[at] && same_text(only.base, symbol)) return only.function;
-    const Hook* row = row_for(symbol, cuda_version, mode, found);
-    if (row == nullptr) row = row_for(symbol, INT32_MAX, 2, found);  // the driver's own idea of the version: follow it
+    const HookId first = hook_by_symbol(symbol);
+    const Hook* row = row_for(first, cuda_version, mode, found);
+    if (row == nullptr) row = row_for(first, INT32_MAX, 2, found);  // the driver's own idea of the version: follow it
     return row != nullptr ? row->function : found;
   }
   // A driver may answer with an inner address instead of the exported one. Which variant that is follows from the
   // version asked; beyond the versions that we know, from the driver's own answer for the newest of them.
-  if (hook_by_symbol(symbol) == kHookCount || !cuda_library.contains(found)) return found;
+  const HookId first = hook_by_symbol(symbol);  // the oldest variant has the name of the base
+  if (first == kHookCount || !cuda_library.contains(found)) return found;
   if (cuda_version > kNewestKnownCuda && !same_as_known(symbol, found, flags)) return found;
-  const Hook* row = row_for(symbol, cuda_version, mode, nullptr);
+  const Hook* row = row_for(first, cuda_version, mode, nullptr);
   return row != nullptr ? row->function : found;
 }
 
