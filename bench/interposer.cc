@@ -87,8 +87,11 @@ class Place {
   Place& operator=(const Place&) = delete;
 
   std::vector<std::string> environment(const Arm& arm, Limit limit) {
-    std::vector<std::string> out = {"PATH=/usr/bin:/bin", "LD_LIBRARY_PATH=" + driver_,
-                                    "KIBOKO_SIM=" + folder_ + "/sim", "KIBOKO_SIM_DEVICES=1xH100-80GB",
+    std::vector<std::string> out = {"PATH=/usr/bin:/bin",
+                                    "LD_LIBRARY_PATH=" + driver_,
+                                    "KIBOKO_SIM=" + folder_ + "/sim",
+                                    "KIBOKO_SIM_DEVICES=1xH100-80GB",
+                                    "STANDIN_DEVICES=1",
                                     "LIBCUDA_LOG_LEVEL=0"};
     if (arm.library.empty()) return out;
     out.push_back("LD_PRELOAD=" + arm.library);

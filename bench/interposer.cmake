@@ -1,3 +1,3 @@
-add_executable(bench_interposer EXCLUDE_FROM_ALL interposer.cc interposer_worker.cc)
+add_executable(bench_interposer interposer.cc interposer_worker.cc)
 target_link_libraries(bench_interposer PRIVATE kiboko_region kiboko_warnings ${CMAKE_DL_LIBS})
 add_dependencies(bench_interposer kiboko standin_cuda standin_nvml kiboko_sim_cuda)

@@ -118,13 +118,17 @@ bool Account::charge(unsigned device, std::uint64_t bytes, ChargeKind kind, cons
   return kept;
 }
 
-// One process alone in the grant, the usual case, need not sum.
+// One process alone in the grant, the usual case, need not sum. Slots below 64 only, as free ones are taken lowest
+// first.
+bool Account::is_alone() const {
+  const ExtensionHeader& header = region_->ext().header;
+  return header.slot_blocks.load(std::memory_order_relaxed) == 1 &&
+         header.live[0].load(std::memory_order_relaxed) == std::uint64_t{1} << (slot_.index % 64);
+}
+
 std::uint64_t Account::counted_before(unsigned device, const AccountView& view) const {
-  const Extension& ext = region_->ext();
-  if (ext.header.slot_blocks.load(std::memory_order_relaxed) != 1 ||
-      ext.header.live[0].load(std::memory_order_relaxed) != std::uint64_t{1} << (slot_.index % 64))
-    return counted(ext, device, view);
-  return with_correction(word(device).load(std::memory_order_relaxed), view);
+  return is_alone() ? with_correction(word(device).load(std::memory_order_relaxed), view)
+                    : counted(region_->ext(), device, view);
 }
 
 bool Account::charge_near_limit(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view) {
@@ -222,7 +226,8 @@ void Account::show(unsigned device) {
 }
 
 std::uint64_t Account::total(unsigned device) const {
-  return device < kMaxDevices ? sum_over_live(region_->ext(), device) : 0;
+  if (device >= kMaxDevices) return 0;
+  return is_alone() ? word(device).load(std::memory_order_relaxed) : sum_over_live(region_->ext(), device);
 }
 
 std::uint64_t Account::own(unsigned device) const { return device < kMaxDevices ? word(device).load() : 0; }

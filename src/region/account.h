@@ -36,6 +36,7 @@ class Account {
   std::uint64_t own(unsigned device) const;
 
  private:
+  bool is_alone() const;
   std::uint64_t counted_before(unsigned device, const AccountView& view) const;
   bool charge_near_limit(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);
   bool try_charge_locked(unsigned device, std::uint64_t bytes, ChargeKind kind, const AccountView& view);

@@ -28,7 +28,9 @@ RelaxedCapture::~RelaxedCapture() {
 namespace {
 
 CUresult begun(CUresult result) {
-  if (result == CUDA_SUCCESS) captures.fetch_add(1, std::memory_order_relaxed);
+  if (result != CUDA_SUCCESS) return result;
+  captures.fetch_add(1, std::memory_order_relaxed);
+  if (lease.stream_state != nullptr) flush_lease(*lease.stream_state);  // the next launches are only recorded
   return result;
 }
 
@@ -81,12 +83,12 @@ SHIM_EXPORT CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph* graph) {
 }
 
 SHIM_EXPORT CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
-  KIBOKO_DRIVER(cuGraphLaunch);
+  KIBOKO_LAUNCH(cuGraphLaunch);
   pool_watch_graphs();
   return governed(stream, {exec, 0}, [&] { return real.cuGraphLaunch(exec, stream); });
 }
 SHIM_EXPORT CUresult cuGraphLaunch_ptsz(CUgraphExec exec, CUstream stream) {
-  KIBOKO_DRIVER(cuGraphLaunch_ptsz);
+  KIBOKO_LAUNCH(cuGraphLaunch_ptsz);
   pool_watch_graphs();
   return governed(per_thread(stream), {exec, 0}, [&] { return real.cuGraphLaunch_ptsz(exec, stream); });
 }

@@ -31,27 +31,20 @@ void launch_after_fork() {
   forget_everything();
 }
 
-bool lease_covers(CUstream stream, const Unit& unit) {
-  Lease& l = lease;
-  if (l.stream_state == nullptr || l.handle != unit.handle || l.volume != unit.volume || l.stream != stream ||
-      l.left_ns < l.cost_ns)
-    return false;
-  if (l.stream_state->serial.load(std::memory_order_relaxed) != l.serial || l.launches >= kSegmentLaunches ||
-      l.spent_ns > kSegmentNs || !state.single_device.load(std::memory_order_relaxed))
-    return false;
-  l.left_ns -= l.cost_ns;
-  l.spent_ns += l.cost_ns;
-  ++l.launches;
-  return true;
+bool in_context(CUcontext context) {
+  CUcontext current = nullptr;
+  return real.cuCtxGetCurrent != nullptr && real.cuCtxGetCurrent(&current) == CUDA_SUCCESS && current == context;
 }
 
 void flush_lease(StreamState& stream_state) {
   Lease& l = lease;
-  if (l.stream_state != &stream_state || l.launches == 0) return;
-  stream_state.expected_ns.fetch_add(l.spent_ns, std::memory_order_relaxed);
-  stream_state.launches.fetch_add(l.launches, std::memory_order_relaxed);
-  l.spent_ns = 0;
-  l.launches = 0;
+  if (l.stream_state != &stream_state) return;
+  const std::uint32_t taken = l.granted - l.runs, launches = l.first + taken;
+  l.left_ns -= std::int64_t{taken} * l.cost_ns;
+  l.first = l.granted = l.runs = 0;
+  if (launches == 0) return;
+  stream_state.expected_ns.fetch_add(std::int64_t{launches} * l.cost_ns, std::memory_order_relaxed);
+  stream_state.launches.fetch_add(launches, std::memory_order_relaxed);
 }
 
 namespace {
@@ -84,6 +77,13 @@ bool predictable(const ContextState& context, const StreamState& stream_state, C
   return (cost.unmeasured.fetch_add(1, std::memory_order_relaxed) * 2654435761U >> 29) != 0;  // seven in eight
 }
 
+// How many more launches of that cost the credit covers, and the open segment takes.
+std::uint32_t runs_within(std::int64_t left_ns, std::uint32_t cost_ns) {
+  if (cost_ns == 0) return kSegmentLaunches - 1;
+  const std::int64_t runs = (left_ns < kSegmentNs ? left_ns : kSegmentNs) / cost_ns;
+  return runs < kSegmentLaunches - 1 ? static_cast<std::uint32_t>(runs) : kSegmentLaunches - 1;
+}
+
 void launch_on(ContextState& context, StreamState& stream_state, CUstream stream, const Unit& unit) {
   Lease& l = lease;
   if (l.stream_state != nullptr) flush_lease(*l.stream_state);
@@ -104,17 +104,20 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   if (!open_segment(context, stream_state, stream, !predictable(context, stream_state, cost))) return;
   note_kind(stream_state, cost);
   l.left_ns -= expected;
-  l.spent_ns = expected;
-  l.launches = 1;
+  l.first = 1;
   l.handle = unit.handle;
   l.volume = unit.volume;
   l.stream = stream;
   l.stream_state = &stream_state;
+  l.context = handle_of(context);
   l.serial = stream_state.serial.load(std::memory_order_acquire);
   l.cost_ns = expected;
   if (!is_known(cost)) cost.unsettled.fetch_add(1, std::memory_order_relaxed);
   const bool alone = !is_known(cost) || expected >= kSegmentNs || use_up(stream_state.tight);
-  if (alone) l.close_after = 1;
+  if (alone)
+    l.close_after = 1;
+  else
+    l.granted = l.runs = runs_within(l.left_ns, expected);
 }
 
 }  // namespace
@@ -153,7 +156,7 @@ std::uint64_t volume(unsigned x, unsigned y, unsigned z) { return std::uint64_t{
 SHIM_EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                                     unsigned by, unsigned bz, unsigned shared, CUstream stream, void** parameters,
                                     void** extra) {
-  KIBOKO_DRIVER(cuLaunchKernel);
+  KIBOKO_LAUNCH(cuLaunchKernel);
   return governed(stream, {function, volume(gx, gy, gz)}, [&] {
     return real.cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra);
   });
@@ -162,7 +165,7 @@ SHIM_EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned g
 SHIM_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                                          unsigned by, unsigned bz, unsigned shared, CUstream stream, void** parameters,
                                          void** extra) {
-  KIBOKO_DRIVER(cuLaunchKernel_ptsz);
+  KIBOKO_LAUNCH(cuLaunchKernel_ptsz);
   return governed(per_thread(stream), {function, volume(gx, gy, gz)}, [&] {
     return real.cuLaunchKernel_ptsz(function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra);
   });
@@ -170,7 +173,7 @@ SHIM_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction function, unsigned gx, unsig
 
 SHIM_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters,
                                       void** extra) {
-  KIBOKO_DRIVER(cuLaunchKernelEx);
+  KIBOKO_LAUNCH(cuLaunchKernelEx);
   if (config == nullptr) return real.cuLaunchKernelEx(config, function, parameters, extra);
   return governed(config->stream, {function, volume(config->grid_x, config->grid_y, config->grid_z)},
                   [&] { return real.cuLaunchKernelEx(config, function, parameters, extra); });
@@ -178,7 +181,7 @@ SHIM_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f
 
 SHIM_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunction function, void** parameters,
                                            void** extra) {
-  KIBOKO_DRIVER(cuLaunchKernelEx_ptsz);
+  KIBOKO_LAUNCH(cuLaunchKernelEx_ptsz);
   if (config == nullptr) return real.cuLaunchKernelEx_ptsz(config, function, parameters, extra);
   return governed(per_thread(config->stream), {function, volume(config->grid_x, config->grid_y, config->grid_z)},
                   [&] { return real.cuLaunchKernelEx_ptsz(config, function, parameters, extra); });
@@ -187,7 +190,7 @@ SHIM_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunct
 SHIM_EXPORT CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                                                unsigned by, unsigned bz, unsigned shared, CUstream stream,
                                                void** parameters) {
-  KIBOKO_DRIVER(cuLaunchCooperativeKernel);
+  KIBOKO_LAUNCH(cuLaunchCooperativeKernel);
   return governed(stream, {function, volume(gx, gy, gz)}, [&] {
     return real.cuLaunchCooperativeKernel(function, gx, gy, gz, bx, by, bz, shared, stream, parameters);
   });
@@ -196,7 +199,7 @@ SHIM_EXPORT CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned gx,
 SHIM_EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction function, unsigned gx, unsigned gy, unsigned gz,
                                                     unsigned bx, unsigned by, unsigned bz, unsigned shared,
                                                     CUstream stream, void** parameters) {
-  KIBOKO_DRIVER(cuLaunchCooperativeKernel_ptsz);
+  KIBOKO_LAUNCH(cuLaunchCooperativeKernel_ptsz);
   return governed(per_thread(stream), {function, volume(gx, gy, gz)}, [&] {
     return real.cuLaunchCooperativeKernel_ptsz(function, gx, gy, gz, bx, by, bz, shared, stream, parameters);
   });
@@ -206,7 +209,7 @@ SHIM_EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction function, unsigne
 // the bucket of the current device is charged with the first.
 SHIM_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* launches, unsigned count,
                                                           unsigned flags) {
-  KIBOKO_DRIVER(cuLaunchCooperativeKernelMultiDevice);
+  KIBOKO_LAUNCH(cuLaunchCooperativeKernelMultiDevice);
   if (launches == nullptr || count == 0) return real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags);
   const CUDA_LAUNCH_PARAMS& first = launches[0];
   return governed(first.stream, {first.function, volume(first.grid_x, first.grid_y, first.grid_z)},
@@ -214,18 +217,18 @@ SHIM_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* la
 }
 
 SHIM_EXPORT CUresult cuLaunch(CUfunction function) {
-  KIBOKO_DRIVER(cuLaunch);
+  KIBOKO_LAUNCH(cuLaunch);
   return governed(nullptr, {function, 1}, [&] { return real.cuLaunch(function); });
 }
 
 SHIM_EXPORT CUresult cuLaunchGrid(CUfunction function, int width, int height) {
-  KIBOKO_DRIVER(cuLaunchGrid);
+  KIBOKO_LAUNCH(cuLaunchGrid);
   return governed(nullptr, {function, volume(static_cast<unsigned>(width), static_cast<unsigned>(height), 1)},
                   [&] { return real.cuLaunchGrid(function, width, height); });
 }
 
 SHIM_EXPORT CUresult cuLaunchGridAsync(CUfunction function, int width, int height, CUstream stream) {
-  KIBOKO_DRIVER(cuLaunchGridAsync);
+  KIBOKO_LAUNCH(cuLaunchGridAsync);
   return governed(stream, {function, volume(static_cast<unsigned>(width), static_cast<unsigned>(height), 1)},
                   [&] { return real.cuLaunchGridAsync(function, width, height, stream); });
 }

@@ -8,6 +8,8 @@
 
 #include <atomic>
 
+#include "shim/route.h"
+#include "shim/segments.h"
 #include "shim/state.h"
 
 namespace kiboko::shim {
@@ -19,25 +21,25 @@ enum class LaunchMode : int {
 };
 extern std::atomic<LaunchMode> launch_mode;
 
-struct StreamState;
-
 // What a launch is charged for before it is measured: a kernel with its grid's size, or an executable graph.
 struct Unit {
   const void* handle;
   std::uint64_t volume;  // blocks; 0 for a graph
 };
 
-// Thread-local, initial-exec, 56 bytes.
+// Thread-local, initial-exec.
 struct Lease {
-  std::int64_t left_ns;   // credit of the bucket not yet launched
-  std::int64_t spent_ns;  // launched on `stream_state` since the last flush
-  const void* handle;     // the unit that cost_ns belongs to
-  std::uint64_t volume;
-  StreamState* stream_state;
+  std::uint32_t runs;     // launches of `unit` on `stream` that need nobody's leave
+  std::uint32_t granted;  // what `runs` was in the beginning
+  std::uint32_t serial;   // of the segment that our launches go to
+  std::uint32_t cost_ns;  // of one launch
+  const void* handle;     // of the unit
+  std::uint64_t volume;   // likewise
   CUstream stream;
-  std::uint32_t serial;  // of the segment that our launches go to
-  std::uint32_t cost_ns;
-  std::uint32_t launches;     // since the last flush
+  StreamState* stream_state;
+  CUcontext context;
+  std::int64_t left_ns;       // credit of the bucket not yet launched, but for the runs taken
+  std::uint32_t first;        // 1: the launch that asked for the runs is not flushed yet
   std::uint32_t close_after;  // end the segment after this launch
 };
 extern constinit thread_local Lease lease;
@@ -63,7 +65,28 @@ inline CUstream per_thread(CUstream stream) {
   return stream == nullptr ? reinterpret_cast<CUstream>(2) : stream;  // CU_STREAM_PER_THREAD
 }
 
-bool lease_covers(CUstream stream, const Unit& unit);
+bool in_context(CUcontext context);
+
+// The same unit on the same stream as last time, with credit left.
+inline bool lease_covers(CUstream stream, const Unit& unit) {
+  Lease& l = lease;
+  if (l.runs == 0 || l.handle != unit.handle || l.volume != unit.volume || l.stream != stream ||
+      l.stream_state->serial.load(std::memory_order_relaxed) != l.serial)
+    return false;
+  // 0, 1 and 2 mean a stream of the thread's context, which may be another device's by now.
+  if (reinterpret_cast<std::uintptr_t>(stream) <= 2 && !state.single_device.load(std::memory_order_relaxed) &&
+      !in_context(l.context))
+    return false;
+  --l.runs;
+  return true;
+}
+
+// First line of a hook that launches, in place of KIBOKO_DRIVER.
+#define KIBOKO_LAUNCH(function)                                                                              \
+  if ((::kiboko::shim::launch_mode.load(std::memory_order_relaxed) == ::kiboko::shim::LaunchMode::Unknown && \
+       !::kiboko::shim::discover_driver()) ||                                                                \
+      ::kiboko::shim::real.function == nullptr)                                                              \
+  return CUDA_ERROR_NOT_INITIALIZED
 
 template <class Call>
 inline CUresult governed(CUstream stream, const Unit& unit, Call call) {

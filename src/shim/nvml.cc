@@ -106,8 +106,6 @@ int index_in(const View& seen, nvmlDevice_t device) {
   return -1;
 }
 
-std::uint64_t tighter_of(std::uint64_t a, std::uint64_t b) { return a == 0 ? b : (b == 0 || a < b ? a : b); }
-
 std::uint64_t charged(const View& seen, int index) {
   return region::Account(*seen.books, region::Slot{}).total(static_cast<unsigned>(index));
 }

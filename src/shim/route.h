@@ -19,8 +19,9 @@ HookId hook_by_symbol(const char* name);
 void* substitute(const char* symbol, void* found, int cuda_version, unsigned long long flags);
 
 // First line of a hook: without a driver, or with one that lacks this variant, there is nothing to call.
-#define KIBOKO_DRIVER(function) \
-  if (!::kiboko::shim::discover_driver() || ::kiboko::shim::real.function == nullptr) return CUDA_ERROR_NOT_INITIALIZED
+#define KIBOKO_DRIVER(function)                                                                                      \
+  if ((!::kiboko::shim::active() && !::kiboko::shim::discover_driver()) || ::kiboko::shim::real.function == nullptr) \
+  return CUDA_ERROR_NOT_INITIALIZED
 
 // The newest CUDA version whose variants hooks.def knows in full.
 inline constexpr int kNewestKnownCuda = 13010;

@@ -254,6 +254,7 @@ ContextState* current_context() {
 }
 
 unsigned device_of(const ContextState& context) { return context.device; }
+CUcontext handle_of(const ContextState& context) { return context.context.load(std::memory_order_relaxed); }
 
 StreamState* stream_state(ContextState& context, CUstream stream) {
   const std::uint64_t key = stream_key(stream);

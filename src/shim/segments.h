@@ -46,6 +46,7 @@ struct StreamState {
 // Of the calling thread's current context; null when there is none or it was not granted a device.
 ContextState* current_context();
 unsigned device_of(const ContextState& context);
+CUcontext handle_of(const ContextState& context);
 StreamState* stream_state(ContextState& context, CUstream stream);
 
 // Opens a segment on `stream` if none is open; false on a driver error. An unmeasured one records no events: it is

@@ -43,8 +43,6 @@ bool in_kiboko_cgroup() {
 
 VariableLimits tighter;
 
-std::uint64_t tighter_of(std::uint64_t a, std::uint64_t b) { return a == 0 ? b : (b == 0 || a < b ? a : b); }
-
 void set_limit(unsigned device, std::uint64_t bytes, std::uint32_t percent) {
   state.limits[device].memory_bytes.store(tighter_of(bytes, tighter.memory_bytes[device]), std::memory_order_relaxed);
   state.limits[device].core_percent.store(static_cast<std::uint32_t>(tighter_of(percent, tighter.core_percent[device])),
@@ -258,7 +256,7 @@ bool attach() {
 
 std::uint64_t variable_limit(unsigned index) { return index < region::kMaxDevices ? tighter.memory_bytes[index] : 0; }
 
-Gate enter() {
+Gate enter_slowly() {
   switch (state.phase.load(std::memory_order_acquire)) {
     case Phase::Active:
       refresh_limits();
@@ -289,7 +287,7 @@ static void reap_once_a_second() {
     region::reap_dead_slots(state.region);
 }
 
-void refresh_limits() {
+void follow_page() {
   if (state.page == nullptr) return reap_once_a_second();
   const std::uint32_t deaths = state.page->live.reap_generation.load(std::memory_order_relaxed);
   if (deaths != state.reap_generation.load(std::memory_order_relaxed)) {
@@ -321,16 +319,5 @@ int index_of_uuid(const char* uuid) {
     if (strcasecmp(state.uuids[i], uuid) == 0) return static_cast<int>(i);
   return -1;
 }
-
-region::AccountView account_view(unsigned device) {
-  region::AccountView view;
-  view.limit = tighter_of(state.limits[device].memory_bytes.load(std::memory_order_relaxed),
-                          state.region.hami().memory_limit[device].load(std::memory_order_relaxed));
-  if (state.page != nullptr)
-    view.correction = state.page->live.devices[device].correction_bytes.load(std::memory_order_relaxed);
-  return view;
-}
-
-region::Account account() { return region::Account(state.region, state.slot); }
 
 }  // namespace kiboko::shim

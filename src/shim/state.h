@@ -64,14 +64,14 @@ bool attach();
 // page and CUDA has not told its devices.
 std::uint64_t variable_limit(unsigned index);
 
-inline bool active() { return state.phase.load(std::memory_order_relaxed) == Phase::Active; }
+inline bool active() { return state.phase.load(std::memory_order_acquire) == Phase::Active; }
 
 // What a hook that allocates does first. Active: account. Otherwise pass to the driver, or refuse.
 enum class Gate { Account, Pass, Refuse };
-Gate enter();
+inline Gate enter();
 
-// Follows the page when the agent has changed it: one load when it has not.
-void refresh_limits();
+// Follows the page when the agent has changed it.
+inline void refresh_limits();
 
 // Index in the grant of the calling thread's current device, or -1 (no context, or a device that was not granted).
 // Where there is one device only, nobody is asked: the caller knows that there is a context.
@@ -80,7 +80,42 @@ int index_of(CUdevice ordinal);
 // Index in the grant of a UUID as NVML writes it, or -1.
 int index_of_uuid(const char* uuid);
 
-region::AccountView account_view(unsigned device);
-region::Account account();
+inline region::AccountView account_view(unsigned device);
+inline region::Account account() { return region::Account(state.region, state.slot); }
+
+// ---- the quick ways ------------------------------------------------------------------------------------------------
+
+Gate enter_slowly();
+void follow_page();
+
+// Without a page there is no agent to say that a process died: then we have to look now and then.
+inline bool page_moved() {
+  const region::GrantPage* page = state.page;
+  return page == nullptr ||
+         page->live.generation.load(std::memory_order_acquire) != state.generation.load(std::memory_order_relaxed) ||
+         page->live.reap_generation.load(std::memory_order_relaxed) !=
+             state.reap_generation.load(std::memory_order_relaxed);
+}
+
+inline void refresh_limits() {
+  if (__builtin_expect(page_moved(), 0)) follow_page();
+}
+
+inline Gate enter() {
+  if (__builtin_expect(!active(), 0)) return enter_slowly();
+  refresh_limits();
+  return Gate::Account;
+}
+
+inline std::uint64_t tighter_of(std::uint64_t a, std::uint64_t b) { return a == 0 ? b : (b == 0 || a < b ? a : b); }
+
+inline region::AccountView account_view(unsigned device) {
+  region::AccountView view;
+  view.limit = tighter_of(state.limits[device].memory_bytes.load(std::memory_order_relaxed),
+                          state.region.hami().memory_limit[device].load(std::memory_order_relaxed));
+  if (state.page != nullptr)
+    view.correction = state.page->live.devices[device].correction_bytes.load(std::memory_order_relaxed);
+  return view;
+}
 
 }  // namespace kiboko::shim
