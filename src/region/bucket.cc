@@ -91,6 +91,19 @@ void charge_time(DeviceWords& words, Rate rate, std::int64_t now, std::int64_t c
   words.charged_ns.fetch_add(static_cast<std::uint64_t>(cost_ns), std::memory_order_relaxed);
 }
 
+bool try_charge_time(DeviceWords& words, Rate rate, std::int64_t now, std::int64_t cost_ns, std::int64_t depth_ns) {
+  if (cost_ns <= 0) return true;
+  now = clamp(now, 0, kMostTime);
+  const std::int64_t most = latest(words, rate, now, depth_ns);
+  const std::int64_t step = scaled(cost_ns, rate), start = now + credit(depth_ns, rate);
+  std::int64_t seen = words.tat_ns.load(std::memory_order_relaxed);
+  do {
+    if (clamp(seen, now, most) > start) return false;
+  } while (!words.tat_ns.compare_exchange_weak(seen, clamp(seen, now, most) + step, std::memory_order_relaxed));
+  words.charged_ns.fetch_add(static_cast<std::uint64_t>(cost_ns), std::memory_order_relaxed);
+  return true;
+}
+
 void correct_time(DeviceWords& words, Rate rate, std::int64_t now, std::int64_t delta_ns, std::int64_t depth_ns) {
   if (delta_ns == 0) return;
   now = clamp(now, 0, kMostTime);

@@ -19,6 +19,8 @@ struct Rate {
 std::int64_t ready_at(const DeviceWords& words, Rate rate, std::int64_t now, std::int64_t depth_ns);
 // Charges `cost_ns` of device time in advance. Both this and correct_time keep charged_ns.
 void charge_time(DeviceWords& words, Rate rate, std::int64_t now, std::int64_t cost_ns, std::int64_t depth_ns);
+// The same, but only if work may start now, so that of many who wait for the same moment one goes ahead.
+bool try_charge_time(DeviceWords& words, Rate rate, std::int64_t now, std::int64_t cost_ns, std::int64_t depth_ns);
 // Corrects an earlier charge by `delta_ns` (measured minus charged), clamped so that neither credit beyond the depth
 // nor debt beyond max(2 s, one longest unit / rate) is kept.
 void correct_time(DeviceWords& words, Rate rate, std::int64_t now, std::int64_t delta_ns, std::int64_t depth_ns);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -30,6 +31,19 @@ TEST_F(Bucket, HasItsDepthAsCreditAndNoMoreHoweverLongItWasIdle) {
   EXPECT_EQ(ready_at(words_, kThirty, kNow, kDepth), kNow);
   charge_time(words_, kThirty, kNow, 3 * kMs, kDepth);
   EXPECT_EQ(ready_at(words_, kThirty, kNow, kDepth), kNow + 10 * kMs);
+}
+
+TEST_F(Bucket, OfManyWhoWaitForTheSameMomentOneGoesAhead) {
+  ASSERT_TRUE(try_charge_time(words_, kThirty, kNow, 100 * kMs, kDepth));
+  const std::int64_t ready = ready_at(words_, kThirty, kNow, kDepth);
+  EXPECT_FALSE(try_charge_time(words_, kThirty, ready - 1, 100 * kMs, kDepth));
+  std::atomic<int> through{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] { through += try_charge_time(words_, kThirty, ready, 100 * kMs, kDepth) ? 1 : 0; });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(through, 1);
+  EXPECT_EQ(words_.charged_ns, 200 * kMs);
 }
 
 // A program that always has work of `unit` ns; returns the device time it got in `total` ns.

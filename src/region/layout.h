@@ -92,7 +92,8 @@ struct ExtensionHeader {
   Shared<std::uint64_t> slot_blocks;           // blocks of 64 slots ever used; bounds every scan; only grows
   Shared<std::uint64_t> pid_ns;                // of the first process that claimed a slot; 0 = none yet
   Shared<std::uint64_t> pid_ns_mixed;          // 1 = some process came from another pid namespace
-  Shared<std::uint64_t> reserved_words[27];
+  Shared<std::uint64_t> mirrored_generation;   // of the page that the v1.2 limits were taken from
+  Shared<std::uint64_t> reserved_words[26];
 };
 static_assert(sizeof(ExtensionHeader) == 472);
 
@@ -116,9 +117,11 @@ struct alignas(64) DeviceWords {
   Shared<std::uint32_t> waiting;               // threads in the gate now (a hint: a crash may leave it too high)
   std::uint32_t pad0;
   Shared<std::uint64_t> backlog_until_ns;  // when what is launched is expected to be done
-  // -- line 1: the memory lock
+  // -- line 1: locks
   Shared<std::uint64_t> memory_lock;  // see memory_lock.h; 0 = free
-  Shared<std::uint64_t> reserved[7];
+  // Whose work of unknown length is in flight: {deadline, ms of CLOCK_MONOTONIC:54, slot:10}; 0 = nobody's.
+  Shared<std::uint64_t> probe;
+  Shared<std::uint64_t> reserved[6];
   // -- the timeline
   Shared<std::uint64_t> cover[kCoverWords];
 };

@@ -31,11 +31,14 @@ Cost& cost_of(const Unit& unit) {
 }
 
 // A quarter of the way to each new sample; straight there when it is far off, because then the work has changed.
-void learn(Cost& cost, std::uint64_t ns) {
+void learn(Cost& cost, std::uint64_t ns, bool alone) {
   const std::uint64_t sample = ns < 1 ? 1 : (ns > 4'000'000'000ULL ? 4'000'000'000ULL : ns);
   const std::uint64_t old = cost.ns.load(std::memory_order_relaxed);
   std::uint64_t next = sample;
-  if (old != 0 && sample < 4 * old && old < 4 * sample) next = (3 * old + sample) / 4;
+  if (old != 0 && !alone)
+    next = sample < old ? (old + sample) / 2 : (sample < old + old / 8 ? sample : old + old / 8);
+  else if (old != 0 && sample < 4 * old && old < 4 * sample)
+    next = (3 * old + sample) / 4;
   const bool close = old != 0 && sample * 8 < old * 9 && old * 8 < sample * 9;
   cost.steady.store(close ? cost.steady.load(std::memory_order_relaxed) + 1 : 0, std::memory_order_relaxed);
   cost.ns.store(static_cast<std::uint32_t>(next), std::memory_order_relaxed);

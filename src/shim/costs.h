@@ -27,7 +27,8 @@ inline std::uint32_t expected_ns(const Cost& cost) {
   const std::uint32_t ns = cost.ns.load(std::memory_order_relaxed);
   return ns == 0 ? kUnknownCostNs : ns;
 }
-// One measured unit took `ns`.
-void learn(Cost& cost, std::uint64_t ns);
+// One measured unit took `ns`. Beside others' turns (`alone` false) it only seems so: the least of what was seen counts
+// then, and the expectation grows slowly.
+void learn(Cost& cost, std::uint64_t ns, bool alone);
 
 }  // namespace kiboko::shim

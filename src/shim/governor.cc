@@ -23,6 +23,10 @@ constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so t
 constexpr std::int64_t kAgentSilentNs = 5 * kSecond;     // then its word that nobody else is there counts no more
 constexpr std::int64_t kNap = 2 * kMillisecond;          // longest single sleep: others' corrections move the bucket
 constexpr std::int64_t kDeviceWaitNs = 1000 * kMillisecond;  // work may depend on work not launched yet: never for ever
+constexpr std::int64_t kProbeNs = 1000 * kMillisecond;       // for whoever never finishes what he tries
+constexpr unsigned kSlotBits = 10;
+constexpr std::uint64_t kSlotMask = region::kMaxSlots - 1;
+static_assert(region::kMaxSlots == 1U << kSlotBits);
 constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
 
 region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
@@ -70,6 +74,11 @@ Rule rule_for(unsigned device, std::int64_t now) {
   }
   if (permyriad >= 10000) return {false, {10000}, depth};
   return {true, {permyriad}, depth};
+}
+
+bool is_anothers_probe(std::uint64_t probe, std::int64_t now) {
+  return probe != 0 && (probe & kSlotMask) != state.slot.index &&
+         static_cast<std::int64_t>(probe >> kSlotBits) * kMillisecond >= now;
 }
 
 // The agent saw that part of the time we were charged for was used by others.
@@ -200,14 +209,17 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
     before = flight;
     if (blocked(device, now, waiting.since())) {
       wake = now + kNap;
+    } else if (rule.limited && is_anothers_probe(words.probe.load(std::memory_order_relaxed), now)) {
+      wake = now + kMillisecond;
     } else if (rule.limited) {
       const std::int64_t ready = region::ready_at(words, rule.rate, now, rule.depth_ns);
       if (ready > now) wake = ready;
     }
     if (wake == 0 && flight.segments > 1 && flight.expected_ns > kInFlightNs && now < device_patience)
       wake = now + kMillisecond;
+    if (wake == 0 && rule.limited && !region::try_charge_time(words, rule.rate, now, lease_ns, rule.depth_ns)) continue;
     if (wake == 0) {
-      region::charge_time(words, rule.rate, now, lease_ns, rule.depth_ns);
+      if (!rule.limited) region::charge_time(words, rule.rate, now, lease_ns, rule.depth_ns);
       return now;
     }
     waiting.announce();
@@ -216,12 +228,46 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
   }
 }
 
+// Nobody knows what the first launch of a unit costs, so the bucket cannot hold it back beforehand. Processes that
+// start together would all be let through at once, and the grant would pay for seconds; so they try one after the
+// other, each when the bucket is level again.
+void take_probe(ContextState& context) {
+  const unsigned device = device_of(context);
+  region::DeviceWords& words = words_of(device);
+  std::int64_t give_up = 0;
+  for (;;) {
+    const std::int64_t now = monotonic_ns();
+    const Rule rule = rule_for(device, now);
+    if (!rule.limited) return;
+    const std::int64_t ready = region::ready_at(words, rule.rate, now, rule.depth_ns);
+    if (ready <= now) {
+      if (give_up == 0) give_up = now + kProbeNs;
+      std::uint64_t seen = words.probe.load(std::memory_order_relaxed);
+      const bool free = !is_anothers_probe(seen, now) || now > give_up;
+      const auto deadline = static_cast<std::uint64_t>((now + kProbeNs) / kMillisecond);
+      const std::uint64_t mine = deadline << kSlotBits | state.slot.index;
+      if (free && words.probe.compare_exchange_strong(seen, mine, std::memory_order_relaxed)) return;
+      if (free) continue;
+    }
+    sleep_until(ready > now && ready < now + kMillisecond ? ready : now + kMillisecond);
+    settle(context);
+  }
+}
+
+void release_probe(unsigned device) {
+  region::Shared<std::uint64_t>& probe = words_of(device).probe;
+  std::uint64_t seen = probe.load(std::memory_order_relaxed);
+  if (seen != 0 && (seen & kSlotMask) == state.slot.index)
+    probe.compare_exchange_strong(seen, 0, std::memory_order_relaxed);
+}
+
 void wait_for_measure(ContextState& context, const Cost& cost) {
   const std::int64_t give_up = monotonic_ns() + kDeviceWaitNs;
   std::int64_t nap = 20'000;
-  while (cost.unsettled.load(std::memory_order_relaxed) >= 2 && !is_known(cost)) {
+  for (;;) {
     const std::int64_t now = monotonic_ns();
-    if (now > give_up) return;
+    const std::uint32_t most = rule_for(device_of(context), now).limited ? 1 : 2;
+    if (is_known(cost) || cost.unsettled.load(std::memory_order_relaxed) < most || now > give_up) return;
     sleep_until(now + nap);
     if (nap < kMillisecond) nap *= 2;
     settle(context);

@@ -18,7 +18,13 @@ void note_unit(unsigned device, std::int64_t length_ns);
 
 // Waits until `cost_ns` of device time may be launched, charges `lease_ns` (at least the cost) and says when it was.
 std::int64_t take_lease(ContextState& context, std::int64_t lease_ns);
-// Waits, for a bounded time, until the device has caught up so far that one more unit of unknown length may follow.
+// Before a unit of unknown length is launched: waits for the bucket, and then at most a second until no other process
+// of the grant tries one. False: nothing is limited, so nobody minds.
+void take_probe(ContextState& context);
+// When it has been measured.
+void release_probe(unsigned device);
+// Waits, for a bounded time, until the device has caught up so far that one more unit of unknown length may follow: one
+// in flight where work is limited, two where it is not.
 void wait_for_measure(ContextState& context, const Cost& cost);
 
 // Does the agent see another grant at work on the device?

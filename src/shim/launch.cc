@@ -84,26 +84,47 @@ std::uint32_t runs_within(std::int64_t left_ns, std::uint32_t cost_ns) {
   return runs < kSegmentLaunches - 1 ? static_cast<std::uint32_t>(runs) : kSegmentLaunches - 1;
 }
 
+struct Price {
+  std::uint32_t ns;
+  bool known;
+};
+
+// Waits until the lease holds what one launch takes. What was not known may become known during a wait, and then costs
+// what it costs; a price that was paid stands.
+Price pay(ContextState& context, StreamState& stream_state, CUstream stream, const Cost& cost) {
+  Lease& l = lease;
+  for (bool probing = false;;) {
+    const Price price{expected_ns(cost), is_known(cost)};
+    const bool must_probe = !price.known && !probing;
+    if (probing && price.known) release_probe(device_of(context));
+    if (l.left_ns >= price.ns && !must_probe) return price;
+    close_segment(stream_state, stream, false);  // a wait must not be measured as work
+    if (l.left_ns >= price.ns) {
+      take_probe(context);
+      probing = true;
+      continue;
+    }
+    const std::int64_t lacking = price.ns - l.left_ns, amount = lacking > kLeaseNs ? lacking : kLeaseNs;
+    take_lease(context, amount);
+    l.left_ns += amount;
+    if (price.known) return price;
+  }
+}
+
 void launch_on(ContextState& context, StreamState& stream_state, CUstream stream, const Unit& unit) {
   Lease& l = lease;
   if (l.stream_state != nullptr) flush_lease(*l.stream_state);
   if (full(stream_state)) close_segment(stream_state, stream, false);
   settle(context);
   Cost& cost = cost_of(unit);
-  if (!is_known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 2) {
+  if (!is_known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 1) {
     close_segment(stream_state, stream, false);
     wait_for_measure(context, cost);
   }
-  const std::uint32_t expected = expected_ns(cost);
-  if (l.left_ns < expected) {
-    const std::int64_t amount = expected > kLeaseNs ? expected : kLeaseNs;
-    close_segment(stream_state, stream, false);  // a wait must not be measured as work
-    take_lease(context, amount);
-    l.left_ns += amount;
-  }
+  const Price price = pay(context, stream_state, stream, cost);
+  l.left_ns -= price.ns;
   if (!open_segment(context, stream_state, stream, !predictable(context, stream_state, cost))) return;
   note_kind(stream_state, cost);
-  l.left_ns -= expected;
   l.first = 1;
   l.handle = unit.handle;
   l.volume = unit.volume;
@@ -111,13 +132,25 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   l.stream_state = &stream_state;
   l.context = handle_of(context);
   l.serial = stream_state.serial.load(std::memory_order_acquire);
-  l.cost_ns = expected;
-  if (!is_known(cost)) cost.unsettled.fetch_add(1, std::memory_order_relaxed);
-  const bool alone = !is_known(cost) || expected >= kSegmentNs || use_up(stream_state.tight);
+  l.cost_ns = price.ns;
+  if (!price.known) cost.unsettled.fetch_add(1, std::memory_order_relaxed);
+  const bool alone = !price.known || price.ns >= kSegmentNs || use_up(stream_state.tight);
   if (alone)
     l.close_after = 1;
   else
-    l.granted = l.runs = runs_within(l.left_ns, expected);
+    l.granted = l.runs = runs_within(l.left_ns, price.ns);
+}
+
+// More streams than we keep: charged by what such work is known to take.
+void launch_unmeasured(ContextState& context, const Unit& unit) {
+  const std::uint32_t expected = expected_ns(cost_of(unit));
+  settle(context);
+  if (lease.left_ns < expected) {
+    const std::int64_t amount = expected > kLeaseNs ? expected : kLeaseNs;
+    take_lease(context, amount);
+    lease.left_ns += amount;
+  }
+  lease.left_ns -= expected;
 }
 
 }  // namespace
@@ -131,8 +164,10 @@ bool gate(CUstream stream, const Unit& unit) {
   const RelaxedCapture relaxed;
   ContextState* context = current_context();
   if (context == nullptr) return true;  // the driver refuses the launch itself
-  StreamState* const on = stream_state(*context, stream);
-  if (on != nullptr) launch_on(*context, *on, stream, unit);
+  if (StreamState* const on = stream_state(*context, stream); on != nullptr)
+    launch_on(*context, *on, stream, unit);
+  else
+    launch_unmeasured(*context, unit);
   return true;
 }
 

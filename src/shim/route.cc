@@ -81,6 +81,50 @@ constexpr NameTable make_name_table() {
 }
 constexpr NameTable kNameTable = make_name_table();
 
+// Most names that are asked for are not ours, and most of those differ from ours in the eight characters behind "cu" or
+// "nv": a set of bits tells, without a look at the rest.
+constexpr unsigned kFilterBits = 4096;
+
+constexpr unsigned filter_bit(std::uint64_t characters) {
+  return static_cast<unsigned>((characters * 0x9e3779b97f4a7c15ULL) >> 52);
+}
+
+constexpr std::uint64_t characters_at(const char* text) {
+  std::uint64_t characters = 0;
+  for (unsigned i = 0; i < 8 && text[i] != 0; ++i)
+    characters |= std::uint64_t{static_cast<unsigned char>(text[i])} << (8 * i);
+  return characters;
+}
+
+// The same, read as one word where that cannot run into the next page. Both architectures put the first byte lowest.
+std::uint64_t quick_characters_at(const char* text) {
+  if ((reinterpret_cast<std::uintptr_t>(text) & 4095U) > 4088) return characters_at(text);
+  std::uint64_t word;
+  memcpy(&word, text, sizeof word);
+  const std::uint64_t ends = (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+  if (ends == 0) return word;
+  return word & ((std::uint64_t{1} << (static_cast<unsigned>(__builtin_ctzll(ends)) & ~7U)) - 1);
+}
+
+struct NameFilter {
+  std::uint64_t bits[kFilterBits / 64];
+};
+constexpr NameFilter make_name_filter() {
+  NameFilter filter{};
+  for (const char* name : kNames) {
+    const unsigned bit = filter_bit(characters_at(name + 2));
+    filter.bits[bit / 64] |= std::uint64_t{1} << (bit % 64);
+  }
+  return filter;
+}
+constexpr NameFilter kNameFilter = make_name_filter();
+
+bool may_be_ours(const char* name) {
+  if (name[0] == 0 || name[1] == 0) return false;
+  const unsigned bit = filter_bit(quick_characters_at(name + 2));
+  return (kNameFilter.bits[bit / 64] >> (bit % 64) & 1U) != 0;
+}
+
 std::atomic<bool> cuda_known{false}, nvml_known{false};
 std::atomic<int> discovering{0};
 LoadedLibrary cuda_library, nvml_library;
@@ -196,6 +240,7 @@ bool is_ours(const void* address) {
 }  // namespace
 
 HookId hook_by_symbol(const char* name) {
+  if (!may_be_ours(name)) return kHookCount;
   for (unsigned at = hash_of(name) % kBuckets; kNameTable.slot[at] != 0; at = (at + 1) % kBuckets) {
     const unsigned id = kNameTable.slot[at] - 1U;
     if (same_text(kHooks[id].symbol, name)) return static_cast<HookId>(id);

@@ -22,9 +22,13 @@ namespace kiboko::shim {
 namespace {
 
 constexpr unsigned kContexts = 64;
-constexpr unsigned kStreams = 64;
+constexpr unsigned kStreamBits = 8;
+constexpr unsigned kStreams = 1U << kStreamBits;
+constexpr std::uint64_t kGone = ~std::uint64_t{0};  // key of a stream that was destroyed: its place may be taken
 constexpr unsigned kSegments = 256;
 constexpr std::int64_t kRebaseNs = 1'000'000'000;
+constexpr std::int64_t kAnchorNs = 100'000;
+constexpr std::int64_t kNotAnchored = std::int64_t{1} << 61;
 constexpr unsigned kNotReadyBeforeGivingUp = 4;
 constexpr std::int64_t kBriefNs = 500'000;  // work of a round that a program waits for
 
@@ -37,7 +41,7 @@ struct ContextState {
   unsigned device;
   CUstream private_stream;
   CUevent base_event;
-  std::int64_t base_ns;  // CLOCK_MONOTONIC at base_event; 0 = not anchored yet
+  std::int64_t base_ns;  // CLOCK_MONOTONIC at base_event, or kNotAnchored
   std::atomic<int> settling;
   std::atomic<std::uint32_t> hint;
   std::atomic<std::int64_t> expected_ns;  // pending and open
@@ -66,22 +70,16 @@ std::int64_t elapsed_ns(CUevent from, CUevent to, bool* ok) {
   return static_cast<std::int64_t>(static_cast<double>(milliseconds) * 1e6);
 }
 
-// Waits for the base event, which nothing of the program precedes; in vain only when the device is not ours for long.
-bool anchor(ContextState& context) {
-  const std::int64_t give_up = now_ns() + 100'000'000;
-  if (real.cuEventRecord(context.base_event, context.private_stream) != CUDA_SUCCESS) return false;
-  for (;;) {
+// The base event, which nothing of the program precedes, tells at once where events lie on the host's clock, unless the
+// device is somebody else's at the moment: then the first segment does it (measure).
+void anchor(ContextState& context) {
+  context.base_ns = kNotAnchored;
+  if (real.cuEventRecord(context.base_event, context.private_stream) != CUDA_SUCCESS) return;
+  const std::int64_t give_up = now_ns() + kAnchorNs;
+  for (std::int64_t now = now_ns(); now < give_up; now = now_ns()) {
     const CUresult result = real.cuEventQuery(context.base_event);
-    const std::int64_t now = now_ns();
-    if (result == CUDA_SUCCESS) {
-      context.base_ns = now;
-      return true;
-    }
-    if (result != CUDA_ERROR_NOT_READY || now > give_up) return false;
-    if (now > give_up - 99'900'000) {
-      const timespec pause{0, 20'000};
-      nanosleep(&pause, nullptr);
-    }
+    if (result == CUDA_SUCCESS) context.base_ns = now_ns();
+    if (result != CUDA_ERROR_NOT_READY) return;
   }
 }
 
@@ -91,8 +89,10 @@ bool prepare(ContextState& context) {
   const int device = index_of(ordinal);
   if (device < 0) return false;
   context.device = static_cast<unsigned>(device);
-  return real.cuStreamCreate(&context.private_stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS &&
-         real.cuEventCreate(&context.base_event, 0) == CUDA_SUCCESS && anchor(context);
+  if (real.cuStreamCreate(&context.private_stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS &&
+      real.cuEventCreate(&context.base_event, 0) == CUDA_SUCCESS)
+    anchor(context);
+  return true;
 }
 
 void reset(ContextState& context) {
@@ -197,7 +197,8 @@ void account(ContextState& context, Segment& segment, const Measured& measured, 
   count_launches(context, segment.launches);
 
   if (segment.cost != nullptr && segment.launches != 0 && !gaps) {
-    learn(*segment.cost, static_cast<std::uint64_t>(length) / segment.launches);
+    if (!is_known(*segment.cost)) release_probe(context.device);
+    learn(*segment.cost, static_cast<std::uint64_t>(length) / segment.launches, alone_on(context.device, now));
     note_unit(context.device, length / segment.launches);
   }
   if (segment.stream == nullptr) return;
@@ -234,6 +235,16 @@ std::uint64_t stream_key(CUstream stream) {
 
 }  // namespace
 
+// More contexts than we keep: another one of the device is charged. Its events do not fit this context's streams, so
+// nothing is measured.
+static ContextState* stand_in() {
+  CUdevice ordinal = -1;
+  if (real.cuCtxGetDevice == nullptr || real.cuCtxGetDevice(&ordinal) != CUDA_SUCCESS) return nullptr;
+  for (ContextState& context : contexts)
+    if (static_cast<int>(context.device) == index_of(ordinal)) return &context;
+  return nullptr;
+}
+
 ContextState* current_context() {
   CUcontext current = nullptr;
   if (real.cuCtxGetCurrent == nullptr || real.cuCtxGetCurrent(&current) != CUDA_SUCCESS || current == nullptr)
@@ -250,7 +261,7 @@ ContextState* current_context() {
     context.context.store(current, std::memory_order_release);
     return &context;
   }
-  return nullptr;
+  return stand_in();
 }
 
 unsigned device_of(const ContextState& context) { return context.device; }
@@ -258,16 +269,23 @@ CUcontext handle_of(const ContextState& context) { return context.context.load(s
 
 StreamState* stream_state(ContextState& context, CUstream stream) {
   const std::uint64_t key = stream_key(stream);
-  const auto first = static_cast<unsigned>((key * 0x9e3779b97f4a7c15ULL) >> 58);
-  for (unsigned probe = 0; probe < kStreams; ++probe) {
-    const unsigned at = (first + probe) % kStreams;
-    StreamState& entry = context.streams[at];
-    std::uint64_t there = entry.key.load(std::memory_order_acquire);
-    if (there == 0 && entry.key.compare_exchange_strong(there, key, std::memory_order_acq_rel)) {
-      context.handles[at] = stream;
+  const auto first = static_cast<unsigned>((key * 0x9e3779b97f4a7c15ULL) >> (64 - kStreamBits));
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    unsigned free = kStreams;
+    for (unsigned probe = 0; probe < kStreams; ++probe) {
+      const unsigned at = (first + probe) % kStreams;
+      const std::uint64_t there = context.streams[at].key.load(std::memory_order_acquire);
+      if (there == key) return &context.streams[at];
+      if (free == kStreams && (there == 0 || there == kGone)) free = at;
+      if (there == 0) break;
+    }
+    if (free == kStreams) return nullptr;
+    StreamState& entry = context.streams[free];
+    std::uint64_t there = entry.key.load(std::memory_order_relaxed);
+    if ((there == 0 || there == kGone) && entry.key.compare_exchange_strong(there, key, std::memory_order_acq_rel)) {
+      context.handles[free] = stream;
       return &entry;
     }
-    if (there == key) return &entry;
   }
   return nullptr;
 }
@@ -397,11 +415,14 @@ void forget_stream(CUstream gone) {
     close_segment(stream, gone, false);
     stream.tight.store(0, std::memory_order_relaxed);
     stream.gaps.store(0, std::memory_order_relaxed);
+    stream.brief_runs.store(0, std::memory_order_relaxed);
+    stream.key.store(kGone, std::memory_order_release);
   }
 }
 
 void forget_everything() {
-  for (ContextState& context : contexts) reset(context);
+  for (ContextState& context : contexts)  // the others' pages stay untouched
+    if (context.context.load(std::memory_order_relaxed) != nullptr) reset(context);
 }
 
 }  // namespace kiboko::shim

@@ -49,12 +49,17 @@ void set_limit(unsigned device, std::uint64_t bytes, std::uint32_t percent) {
                                           std::memory_order_relaxed);
 }
 
-void mirror_limits() {
+std::uint64_t mirrored(std::uint32_t percent) { return percent == 0 ? 100 : percent; }
+
+// The region's v1.2 words show the page's limits; whoever lowers one there tightens it until the page changes. What the
+// environment of one process says is not the grant's.
+void mirror_limits(const region::GrantSettings& settings, std::uint64_t generation) {
+  region::Shared<std::uint64_t>& mirrored_generation = state.region.ext().header.mirrored_generation;
+  if (mirrored_generation.exchange(generation, std::memory_order_relaxed) == generation) return;
   region::HamiRegion& hami = state.region.hami();
   for (unsigned i = 0; i < state.device_count; ++i) {
-    const std::uint32_t percent = state.limits[i].core_percent.load(std::memory_order_relaxed);
-    hami.memory_limit[i].store(state.limits[i].memory_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    hami.sm_limit[i].store(percent == 0 ? 100 : percent, std::memory_order_relaxed);
+    hami.memory_limit[i].store(settings.devices[i].limit_bytes, std::memory_order_relaxed);
+    hami.sm_limit[i].store(mirrored(settings.devices[i].core_percent), std::memory_order_relaxed);
   }
 }
 
@@ -65,15 +70,17 @@ void take_settings(const region::GrantSettings& settings) {
   state.priority.store(settings.priority, std::memory_order_relaxed);
 }
 
-region::RegionSeed seed() {
+// Without settings of a page, the limits are those of the variables.
+region::RegionSeed seed(const region::GrantSettings* settings) {
   region::RegionSeed seed;
   seed.grant_id = state.page != nullptr ? state.page->identity.grant_id : "";
   seed.device_count = state.device_count;
   for (unsigned i = 0; i < state.device_count; ++i) {
-    const std::uint32_t percent = state.limits[i].core_percent.load(std::memory_order_relaxed);
     seed.uuids[i] = state.uuids[i];
-    seed.memory_limit[i] = state.limits[i].memory_bytes.load(std::memory_order_relaxed);
-    seed.sm_limit[i] = percent == 0 ? 100 : percent;
+    seed.memory_limit[i] = settings != nullptr ? settings->devices[i].limit_bytes
+                                               : state.limits[i].memory_bytes.load(std::memory_order_relaxed);
+    seed.sm_limit[i] = mirrored(settings != nullptr ? settings->devices[i].core_percent
+                                                    : state.limits[i].core_percent.load(std::memory_order_relaxed));
   }
   seed.priority = static_cast<std::int32_t>(state.priority.load(std::memory_order_relaxed));
   return seed;
@@ -94,9 +101,12 @@ bool attach_to_page(region::PageError* error) {
     memcpy(state.uuids[i], page->identity.devices[i].uuid, sizeof page->identity.devices[i].uuid);
     state.physical_bytes[i] = page->identity.devices[i].physical_bytes;
   }
-  state.generation.store(page->live.generation.load(std::memory_order_acquire), std::memory_order_relaxed);
+  const std::uint64_t generation = page->live.generation.load(std::memory_order_acquire);
+  state.generation.store(generation, std::memory_order_relaxed);
   take_settings(settings);
-  return state.region.open(page->identity.region_path, seed(), error);
+  if (!state.region.open(page->identity.region_path, seed(&settings), error)) return false;
+  mirror_limits(settings, generation);
+  return true;
 }
 
 void write_uuid(const CUuuid& uuid, const char* prefix, char* out, std::size_t size) {
@@ -125,7 +135,7 @@ bool attach_to_variables(region::PageError* error) {
   }
   state.policy.store(variable_policy(), std::memory_order_relaxed);
   state.priority.store(variable_priority(), std::memory_order_relaxed);
-  return state.region.open(variable_region_path(), seed(), error);
+  return state.region.open(variable_region_path(), seed(nullptr), error);
 }
 
 void map_ordinals() {
@@ -299,7 +309,7 @@ void follow_page() {
   region::GrantSettings settings;
   if (!region::read_settings(*state.page, &settings)) return;  // keep what we had
   take_settings(settings);
-  mirror_limits();
+  mirror_limits(settings, generation);
   state.generation.store(generation, std::memory_order_relaxed);
 }
 

@@ -109,6 +109,21 @@ TEST_P(Limits, AResizeIsFollowedWhileTheProgramRuns) {
   EXPECT_EQ(process.read_line(), "alloc 2");
 }
 
+TEST_P(Limits, AResizeHoldsForTheProgramsThatComeAfterIt) {
+  tenant.grant({{0, kGiB}});
+  EXPECT_EQ(lines_of(tenant.probe_run({"init", "total", "0"}).out).at(1), "total 0 " + std::to_string(kGiB));
+  tenant.resize({{0, 3 * kGiB}});
+  EXPECT_EQ(lines_of(tenant.probe_run({"init", "total", "0"}).out).at(1), "total 0 " + std::to_string(3 * kGiB));
+}
+
+TEST_P(Limits, TheEnvironmentOfOneProgramTightensNobodyElses) {
+  tenant.grant({{0, 2 * kGiB}});
+  tenant.environment["CUDA_DEVICE_MEMORY_LIMIT"] = "1024m";
+  EXPECT_EQ(lines_of(tenant.probe_run({"init", "total", "0"}).out).at(1), "total 0 " + std::to_string(kGiB));
+  tenant.environment.erase("CUDA_DEVICE_MEMORY_LIMIT");
+  EXPECT_EQ(lines_of(tenant.probe_run({"init", "total", "0"}).out).at(1), "total 0 " + std::to_string(2 * kGiB));
+}
+
 TEST_P(Limits, TheEnvironmentTightensALimit) {
   tenant.grant({{0, 2 * kGiB}});
   tenant.environment["CUDA_DEVICE_MEMORY_LIMIT"] = "1024m";
