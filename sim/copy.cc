@@ -266,8 +266,7 @@ void run(const Fill& fill) {
 
 using namespace sim;
 
-// --- linear copies
-// -----------------------------------------------------------------------------------------------------
+// --- linear copies ---
 
 #define SIM_LINEAR(name, parameters, arguments, to, to_side, from, from_side)                 \
   SIM_TWIN_FN_(name##_v2, name##_v2_ptds, parameters, arguments) {                            \
@@ -337,8 +336,7 @@ SIM_TWIN_FN_(cuMemcpyBatchAsync_v2, cuMemcpyBatchAsync_v2_ptsz,
   return copy_batch(stream, mode, to, from, bytes, count, nullptr);
 }
 
-// --- shaped copies
-// -----------------------------------------------------------------------------------------------------
+// --- shaped copies ---
 
 #define SIM_SHAPED(name, twin, type, convert)                                                  \
   SIM_TWIN_FN_(name, twin, (const type* copy), (copy)) {                                       \
@@ -356,8 +354,7 @@ SIM_SHAPED_ASYNC(cuMemcpy2DAsync_v2, cuMemcpy2DAsync_v2_ptsz, CUDA_MEMCPY2D, as_
 SIM_SHAPED_ASYNC(cuMemcpy3DAsync_v2, cuMemcpy3DAsync_v2_ptsz, CUDA_MEMCPY3D, *copy)
 SIM_SHAPED_ASYNC(cuMemcpy3DPeerAsync, cuMemcpy3DPeerAsync_ptsz, CUDA_MEMCPY3D, *copy)
 
-// --- arrays, byte by byte
-// ------------------------------------------------------------------------------------------------
+// --- arrays, byte by byte ---
 
 #define SIM_ARRAY_AT(variable, array, offset) \
   void* variable = nullptr;                   \
@@ -403,8 +400,7 @@ SIM_TWIN_FN_(cuMemcpyAtoHAsync_v2, cuMemcpyAtoHAsync_v2_ptsz,
   return copy_linear(stream, mode, to, Side::kHost, source, Side::kDevice, bytes, false);
 }
 
-// --- sets
-// ----------------------------------------------------------------------------------------------------------------
+// --- sets ---
 
 #define SIM_SETS(bits, type, bytes)                                                                              \
   SIM_TWIN_FN_(cuMemsetD##bits##_v2, cuMemsetD##bits##_v2_ptds, (CUdeviceptr to, type value, std::size_t count), \

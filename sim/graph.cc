@@ -194,8 +194,7 @@ CUresult launch_graph(Exec& exec, Stream& stream) {
   return CUDA_SUCCESS;
 }
 
-// --- filling nodes in
-// ----------------------------------------------------------------------------------------------------
+// --- filling nodes in ---
 
 CUresult set_kernel(Node& node, const CUDA_KERNEL_NODE_PARAMS& params, int ordinal) {
   CUfunction function = params.function != nullptr ? params.function : handle<CUfunction>(params.kernel);

@@ -91,12 +91,19 @@ std::vector<Node*> in_order(const Graph& graph);
 std::shared_ptr<const Plan> make_plan(const std::shared_ptr<Graph>& graph, int ordinal);
 CUresult launch_graph(Exec& exec, Stream& stream);
 
-// Filling nodes in; each checks what it is given.
+// Filling nodes in; each checks what it is given. `ordinal` is the device's, that of the current context if not said.
+int ordinal_here();
+CUDA_KERNEL_NODE_PARAMS widen(const CUDA_KERNEL_NODE_PARAMS_v1& params);
 CUresult set_kernel(Node& node, const CUDA_KERNEL_NODE_PARAMS& params, int ordinal);
 CUresult set_copy(Node& node, const CUDA_MEMCPY3D& copy);
 CUresult set_fill(Node& node, const CUDA_MEMSET_NODE_PARAMS& params);
 CUresult set_alloc(Node& node, CUDA_MEM_ALLOC_NODE_PARAMS& params, int ordinal);
 CUresult set_free(Node& node, CUdeviceptr address);
+CUresult set_child(Node& node, CUgraph child);
+CUresult set_event(Node& node, CUevent event);
+CUresult set_host(Node& node, const CUDA_HOST_NODE_PARAMS& params);
+// In the form of cuGraphAddNode, for any kind of node.
+CUresult set_any(Node& node, CUgraphNodeParams& params);
 
 // Graph memory of a device.
 CUresult map_graph_memory(Exec& exec);

@@ -197,8 +197,7 @@ SIM_FN(cuIpcCloseMemHandle, (CUdeviceptr address), (address)) {
   return CUDA_SUCCESS;
 }
 
-// --- events
-// ------------------------------------------------------------------------------------------------------------------
+// --- events ---
 
 SIM_FN(cuIpcGetEventHandle, (CUipcEventHandle * out, CUevent given), (out, given)) {
   Event* event = object<Event>(given);

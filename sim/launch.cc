@@ -138,8 +138,7 @@ SIM_FN(cuLaunchCooperativeKernelMultiDevice, (CUDA_LAUNCH_PARAMS * list, unsigne
   return CUDA_SUCCESS;
 }
 
-// --- the interface of old
-// ----------------------------------------------------------------------------------------------
+// --- the interface of old ---
 
 SIM_FN(cuFuncSetBlockShape, (CUfunction given, int x, int y, int z), (given, x, y, z)) {
   Function* function = find_function(given);

@@ -118,8 +118,7 @@ SIM_FN(cuMemRangeGetAttributes,
   return CUDA_SUCCESS;
 }
 
-// --- linking: what is added, one piece after the other, is the image
-// ---------------------------------------------------------
+// --- linking: what is added, one piece after the other, is the image ---
 
 SIM_FN(cuLinkCreate, (unsigned count, int* options, void** values, CUlinkState* out), (count, options, values, out)) {
   return make_link(out);

@@ -165,8 +165,7 @@ SIM_FN(cuMemHostGetFlags, (unsigned* out, void* address), (out, address)) {
   return CUDA_SUCCESS;
 }
 
-// --- what a pointer is
-// -------------------------------------------------------------------------------------------------
+// --- what a pointer is ---
 
 namespace {
 

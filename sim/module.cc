@@ -212,8 +212,7 @@ void free_modules_of(Context& context) {
 
 using namespace sim;
 
-// --- modules
-// -----------------------------------------------------------------------------------------------------------
+// --- modules ---
 
 SIM_FN(cuModuleLoadData, (CUmodule * out, const void* image), (out, image)) {
   if (out == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -285,8 +284,7 @@ SIM_FN(cuModuleGetLoadingMode, (int* out), (out)) {
   return CUDA_SUCCESS;
 }
 
-// --- libraries and kernels
-// -----------------------------------------------------------------------------------------------
+// --- libraries and kernels ---
 
 SIM_FN(cuLibraryLoadData,
        (CUlibrary * out, const void* image, int* jit, void** jit_values, unsigned jit_count, int* options,
@@ -378,8 +376,7 @@ SIM_FN(cuKernelGetLibrary, (CUlibrary * out, CUkernel given), (out, given)) {
   return CUDA_SUCCESS;
 }
 
-// --- functions
-// -----------------------------------------------------------------------------------------------------------
+// --- functions ---
 
 static CUresult get_attribute(int* out, int attribute, Function* function) {
   if (out == nullptr || attribute < 0 || attribute >= 16) return CUDA_ERROR_INVALID_VALUE;
@@ -444,8 +441,7 @@ SIM_FN(cuFuncIsLoaded, (int* state, CUfunction function), (state, function)) {
   return check_function(function);
 }
 
-// --- occupancy
-// -----------------------------------------------------------------------------------------------------------
+// --- occupancy ---
 
 SIM_FN(cuOccupancyMaxActiveBlocksPerMultiprocessor,
        (int* out, CUfunction function, int block, std::size_t shared_bytes), (out, function, block, shared_bytes)) {

@@ -140,8 +140,7 @@ void trim_pools(int ordinal) {
 
 using namespace sim;
 
-// --- allocating
-// --------------------------------------------------------------------------------------------------------
+// --- allocating ---
 
 SIM_STREAM_FN(cuMemAllocAsync, (CUdeviceptr * out, std::size_t bytes, CUstream given), (out, bytes, given)) {
   Stream* stream = nullptr;
@@ -169,8 +168,7 @@ SIM_STREAM_FN(cuMemFreeAsync, (CUdeviceptr address, CUstream given), (address, g
   return CUDA_SUCCESS;
 }
 
-// --- pools
-// ---------------------------------------------------------------------------------------------------------------
+// --- pools ---
 
 SIM_FN(cuMemPoolCreate, (CUmemoryPool * out, const CUmemPoolProps* properties), (out, properties)) {
   if (out == nullptr || properties == nullptr || properties->alloc_type < 1) return CUDA_ERROR_INVALID_VALUE;
@@ -274,8 +272,7 @@ SIM_FN(cuMemPoolGetAccess, (int* flags, CUmemoryPool given, CUmemLocation* locat
   return check_location(*location);
 }
 
-// --- which pool a device uses
-// ----------------------------------------------------------------------------------------------
+// --- which pool a device uses ---
 
 static CUresult pool_of(CUmemoryPool* out, CUdevice device, bool current) {
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;

@@ -223,8 +223,7 @@ bool mapping_at(CUdeviceptr address, CUdeviceptr& base, std::uint64_t& bytes, in
 
 using namespace sim;
 
-// --- addresses
-// -------------------------------------------------------------------------------------------------------------
+// --- addresses ---
 
 SIM_FN(cuMemAddressReserve,
        (CUdeviceptr * out, std::size_t bytes, std::size_t alignment, CUdeviceptr wanted, unsigned long long flags),
@@ -257,8 +256,7 @@ SIM_FN(cuMemAddressFree, (CUdeviceptr address, std::size_t bytes), (address, byt
   return CUDA_SUCCESS;
 }
 
-// --- handles
-// ---------------------------------------------------------------------------------------------------------------
+// --- handles ---
 
 SIM_FN(cuMemGetAllocationGranularity, (std::size_t * out, const CUmemAllocationProp* properties, int option),
        (out, properties, option)) {
@@ -320,8 +318,7 @@ SIM_FN(cuMemGetAllocationPropertiesFromHandle, (CUmemAllocationProp * out, CUmem
   return CUDA_SUCCESS;
 }
 
-// --- mappings
-// --------------------------------------------------------------------------------------------------------------
+// --- mappings ---
 
 SIM_FN(cuMemMap,
        (CUdeviceptr address, std::size_t bytes, std::size_t offset, CUmemGenericAllocationHandle id,
@@ -381,8 +378,7 @@ SIM_FN(cuMemGetAccess, (unsigned long long* flags, const CUmemLocation* location
   return CUDA_SUCCESS;
 }
 
-// --- between processes
-// -------------------------------------------------------------------------------------------------------
+// --- between processes ---
 
 SIM_FN(cuMemExportToShareableHandle,
        (void* out, CUmemGenericAllocationHandle id, int handle_type, unsigned long long flags),
