@@ -28,6 +28,14 @@ std::string in_front(const std::string& ours, std::string_view theirs) {
   return list;
 }
 
+// LD_PRELOAD without the library that an enclosing grant put there; empty if nothing is left.
+std::string without_our_library(std::string_view list) {
+  std::string rest;
+  for (const std::string_view part : split(list, ':'))
+    if (part.substr(part.rfind('/') + 1) != "libkiboko.so") (rest += rest.empty() ? "" : ":") += part;
+  return rest;
+}
+
 }  // namespace
 
 std::optional<std::string> variable(std::string_view name) {
@@ -48,7 +56,14 @@ std::optional<std::string_view> find_variable(const Variables& variables, std::s
   return std::nullopt;
 }
 
-Variables merged(const Variables& base, const EnvironmentChanges& changes) {
+Variables merged(const Variables& base, const EnvironmentChanges& asked) {
+  EnvironmentChanges changes = asked;
+  const auto page = changes.find("KIBOKO_GRANT");
+  const auto preloaded = find_variable(base, "LD_PRELOAD");
+  if (page != changes.end() && !page->second && preloaded) {
+    const std::string rest = without_our_library(*preloaded);
+    if (rest != *preloaded) changes["LD_PRELOAD"] = rest.empty() ? std::nullopt : std::optional(rest);
+  }
   Variables result;
   for (const std::string& entry : base) {
     const auto changed = changes.find(entry.substr(0, entry.find('=')));
@@ -57,7 +72,7 @@ Variables merged(const Variables& base, const EnvironmentChanges& changes) {
   for (const auto& [name, value] : changes) {
     if (!value) continue;
     const auto present = find_variable(base, name);
-    const bool join = is_put_in_front(name) && present && !present->empty();
+    const bool join = is_put_in_front(name) && asked.contains(name) && present && !present->empty();
     result.push_back(name + "=" + (join ? in_front(*value, *present) : *value));
   }
   return result;

@@ -20,7 +20,8 @@ Variables own_variables();
 
 // `base` with the changes made. LD_PRELOAD and LD_LIBRARY_PATH are put in front of what is there, the program's own
 // entries staying; an entry that is in front already (a run inside a run) is not repeated. Order is kept, and so are
-// variables that look odd ("A" without "=", or a name given twice): they are the caller's business.
+// variables that look odd ("A" without "=", or a name given twice): they are the caller's business. Where KIBOKO_GRANT
+// is removed, so is our library in LD_PRELOAD: a whole device inside a share has no page for it to read.
 Variables merged(const Variables& base, const EnvironmentChanges& changes);
 
 // The value of `name` in `variables`, as a program would find it.

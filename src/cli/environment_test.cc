@@ -26,6 +26,14 @@ TEST(MergedEnvironment, DoesNotRepeatALibraryInARunInsideARun) {
               ElementsAre("LD_PRELOAD=/lib/k.so:/a.so"));
 }
 
+TEST(MergedEnvironment, AWholeDeviceInsideAShareGoesWithoutTheLibrary) {
+  const EnvironmentChanges whole = {{"KIBOKO_GRANT", std::nullopt}};
+  EXPECT_THAT(merged({"KIBOKO_GRANT=/page", "LD_PRELOAD=/opt/lib/libkiboko.so:/a.so"}, whole),
+              ElementsAre("LD_PRELOAD=/a.so"));
+  EXPECT_THAT(merged({"KIBOKO_GRANT=/page", "LD_PRELOAD=/opt/lib/libkiboko.so"}, whole), IsEmpty());
+  EXPECT_THAT(merged({"LD_PRELOAD=/a.so"}, whole), ElementsAre("LD_PRELOAD=/a.so"));
+}
+
 TEST(MergedEnvironment, LeavesOddEntriesAlone) {
   EXPECT_THAT(merged({"odd", "A=1", "A=2"}, {{"odd", "x"}}), ElementsAre("odd", "A=1", "A=2", "odd=x"));
   EXPECT_THAT(merged({"A=1", "A=2"}, {{"A", std::nullopt}}), IsEmpty());
