@@ -16,6 +16,13 @@ constexpr std::size_t kStatLimit = 8192;
 // Counted in proc(5) from 1; the first two are before the end of the command.
 constexpr std::size_t kStateField = 3, kParentField = 4, kStartTimeField = 22;
 
+Result<std::uint64_t> pid_namespace_of(std::string_view process) {
+  const std::string path = fmt::format("/proc/{}/ns/pid", process);
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0) return fail_errno(errno, "look at " + path);
+  return found.st_ino;
+}
+
 }  // namespace
 
 // "PID (command) STATE PPID …": the command may hold spaces, parentheses and line breaks, so it ends at the last ')'.
@@ -44,17 +51,24 @@ Result<ProcessStat> process_stat(pid_t pid) {
   return parse_process_stat(text).map_error(about("{}", path));
 }
 
-Result<std::uint64_t> own_pid_namespace() {
-  struct stat found {};
-  if (::stat("/proc/self/ns/pid", &found) != 0) return fail_errno(errno, "look at /proc/self/ns/pid");
-  return found.st_ino;
-}
+Result<std::uint64_t> own_pid_namespace() { return pid_namespace_of("self"); }
 
 Result<ProcessId> identify_process(pid_t pid) {
   if (pid <= 0) return fail(Errc::Invalid, "{} is not a process id", pid);
   const ProcessStat stat = TRY(process_stat(pid));
   if (stat.ended()) return fail(Errc::NotFound, "process {} has ended", pid);
   return ProcessId{pid, stat.start_time, TRY(own_pid_namespace())};
+}
+
+Result<ProcessId> identify_from_inside(pid_t pid) {
+  const ProcessStat stat = TRY(process_stat(pid));
+  const std::string status = TRY(read_file(fmt::format("/proc/{}/status", pid), kStatLimit));
+  // "NSpid:\t4711\t12\t1": from the outermost namespace to its own.
+  const std::size_t line = status.find("\nNSpid:");
+  if (line == std::string::npos) return fail(Errc::Unavailable, "the kernel does not say what pid {} is inside", pid);
+  const std::string_view pids = trim(std::string_view(status).substr(line + 7, status.find('\n', line + 1) - line - 7));
+  const auto inside = TRY(parse_integer<pid_t>(pids.substr(pids.rfind('\t') + 1)));
+  return ProcessId{inside, stat.start_time, TRY(pid_namespace_of(std::to_string(pid)))};
 }
 
 Result<ProcessId> identify_self() { return identify_process(::getpid()); }

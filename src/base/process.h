@@ -38,6 +38,9 @@ Result<ProcessStat> process_stat(pid_t pid);
 // The identity of a process that runs now, of this one, and the namespace that our pids count in.
 Result<ProcessId> identify_process(pid_t pid);
 Result<ProcessId> identify_self();
+// The process as it sees itself: its pid in its own pid namespace, a container's for example, and that namespace.
+// Forbidden without the right to inspect it.
+Result<ProcessId> identify_from_inside(pid_t pid);
 Result<std::uint64_t> own_pid_namespace();
 
 // Gone is certain: no such pid, another start time, or a zombie. Unknown: seen from another pid namespace, or /proc

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -96,6 +98,25 @@ TEST(Process, APidfdTellsTheEndOfItsProcess) {
   ASSERT_TRUE(signal_pidfd(pidfd.get(), SIGKILL));
   pollfd waiting{pidfd.get(), POLLIN, 0};
   EXPECT_EQ(::poll(&waiting, 1, 60'000), 1);
+}
+
+TEST(Process, SeenFromInsideItsOwnNamespaceItIsTheSame) {
+  EXPECT_EQ(identify_from_inside(::getpid()).value(), identify_self().value());
+}
+
+TEST(Process, InsideAContainerItHasThePidOfThere) {
+  const auto pid = static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  if (pid == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  if (pid < 0) GTEST_SKIP() << "no right to make a pid namespace";
+  const Result<ProcessId> inside = identify_from_inside(pid);
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  ASSERT_TRUE(inside) << inside.error().message;
+  EXPECT_EQ(inside->pid, 1);
+  EXPECT_NE(inside->pid_namespace, own_pid_namespace().value());
 }
 
 TEST(Process, NonsenseIsNotAProcess) {

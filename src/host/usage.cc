@@ -84,9 +84,13 @@ void UsageMeter::read_share(const Grant& grant, const RegionView& region, const 
   usage_ = {};
   usage_.devices.resize(grant.devices.size());
   slot_pids_.clear();
+  slots_elsewhere_.clear();
   for (DeviceUse& device : usage_.devices) device.used = Bytes{};
   for (const RegionSlotView& slot : region.slots) {
-    if (slot.host_pid != 0) slot_pids_.push_back(slot.host_pid);
+    if (slot.host_pid != 0)
+      slot_pids_.push_back(slot.host_pid);
+    else
+      slots_elsewhere_.push_back(slot.process);
     Bytes sum;
     for (std::size_t i = 0; i < usage_.devices.size(); ++i) {
       *usage_.devices[i].used += slot.charged[i];
@@ -110,6 +114,7 @@ void UsageMeter::read_share(const Grant& grant, const RegionView& region, const 
 void UsageMeter::read_whole(const Grant& grant, const std::vector<ProcessId>& members, const Survey& survey) {
   usage_ = {};
   slot_pids_.clear();
+  slots_elsewhere_.clear();
   const auto is_member = [&](pid_t pid) { return std::ranges::find(members, pid, &ProcessId::pid) != members.end(); };
   for (const GrantDevice& granted : grant.devices) {
     DeviceUse use;
@@ -133,6 +138,11 @@ void UsageMeter::read_whole(const Grant& grant, const std::vector<ProcessId>& me
   name_processes(members);
 }
 
-bool UsageMeter::has_slot(pid_t pid) const { return std::ranges::find(slot_pids_, pid) != slot_pids_.end(); }
+bool UsageMeter::has_slot(pid_t pid) const {
+  if (std::ranges::find(slot_pids_, pid) != slot_pids_.end()) return true;
+  if (slots_elsewhere_.empty()) return false;
+  const auto inside = identify_from_inside(pid);
+  return inside && std::ranges::find(slots_elsewhere_, *inside) != slots_elsewhere_.end();
+}
 
 }  // namespace kiboko

@@ -68,6 +68,7 @@ class UsageMeter {
   // What it uses is not known now.
   void forget() { usage_ = {}; }
   const GrantUsage& usage() const { return usage_; }
+  // Is it a process that charges to the grant? One in a container counts by what it is inside.
   bool has_slot(pid_t pid) const;
   bool was_read() const { return last_ns_ != 0; }  // a share whose region had something in it
 
@@ -76,6 +77,7 @@ class UsageMeter {
 
   GrantUsage usage_;
   std::vector<pid_t> slot_pids_;
+  std::vector<ProcessId> slots_elsewhere_;  // of other pid namespaces
   std::vector<std::uint64_t> last_covered_;
   std::uint64_t last_ns_ = 0;
 };

@@ -30,6 +30,14 @@ TEST(Usage, MemoryIsTheSumOverTheSlots) {
   EXPECT_FALSE(meter.has_slot(0));
 }
 
+TEST(Usage, AProcessOfAContainerIsKnownByWhatItIsInside) {
+  UsageMeter meter;
+  meter.read_share(a_grant("g-0"), {{{identify_from_inside(::getpid()).value(), 0, {1_GiB}}}, {0}}, {}, nullptr,
+                   kSecond);
+  EXPECT_TRUE(meter.has_slot(::getpid()));
+  EXPECT_FALSE(meter.has_slot(::getppid()));
+}
+
 TEST(Usage, ComputeIsWhatWasCoveredByTheTimeThatPassed) {
   UsageMeter meter;
   meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond), {}, nullptr, 10 * kSecond);
