@@ -6,8 +6,9 @@
 //
 // A grant is PERCENT[:POLICY[:KERNEL_US[:MODE[:DELAY_S]]]]; what is left out comes from the general options. DELAY_S
 // starts that grant's programs later than the others. Prints, per grant, the mean over the whole time, the standard
-// deviation of 100 ms windows and the worst error over any second, in points of the device. No agent runs: the grant
-// pages and the pacer are made here.
+// deviation of 100 ms windows and the worst error over any second, in points of the device; with a DELAY_S also how
+// long the earlier ones took to give way: until their share over 100 ms was within 10 points of their later mean. No
+// agent runs: the grant pages and the pacer are made here.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -178,6 +179,7 @@ pid_t start(const Grant& grant, const fs::path& build) {
 
 struct Verdict {
   double mean, sd_100ms, worst_1s;
+  double gave_way_ms;  // negative: nobody came later
 };
 
 double share(sim::Shared& shared, const Grant& grant, std::uint64_t from, std::uint64_t to) {
@@ -189,7 +191,7 @@ double share(sim::Shared& shared, const Grant& grant, std::uint64_t from, std::u
 }
 
 Verdict judge(sim::Shared& shared, const Grant& grant, double target, std::uint64_t from, std::uint64_t to) {
-  Verdict verdict{share(shared, grant, from, to), 0, 0};
+  Verdict verdict{share(shared, grant, from, to), 0, 0, -1};
   double sum = 0;
   int windows = 0;
   for (std::uint64_t at = from; at + 100'000'000 <= to; at += 100'000'000, ++windows)
@@ -198,6 +200,17 @@ Verdict judge(sim::Shared& shared, const Grant& grant, double target, std::uint6
   for (std::uint64_t at = from; at + 1'000'000'000 <= to; at += 50'000'000)
     verdict.worst_1s = std::max(verdict.worst_1s, std::abs(share(shared, grant, at, at + 1'000'000'000) - target));
   return verdict;
+}
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+
+// From the first work of `late` on.
+double gave_way_ms(sim::Shared& shared, const Grant& early, const Grant& late, std::uint64_t begin, double mean) {
+  std::uint64_t arrival = begin;
+  while (share(shared, late, arrival, arrival + kMillisecond) == 0 && arrival < now_ns()) arrival += kMillisecond;
+  std::uint64_t at = arrival;
+  while (share(shared, early, at, at + 100 * kMillisecond) > mean + 10 && at < now_ns()) at += kMillisecond;
+  return static_cast<double>(at - arrival) / 1e6;
 }
 
 // Runs the grants side by side and returns a verdict each.
@@ -235,7 +248,14 @@ std::vector<Verdict> run(const Options& options, const fs::path& build) {
   }
   const std::uint64_t to = now_ns(), from = to - static_cast<std::uint64_t>(options.seconds * 1e9);
   std::vector<Verdict> verdicts;
-  for (const auto& grant : grants) verdicts.push_back(judge(*shared, *grant, grant->plan().percent, from, to));
+  for (const auto& grant : grants) {
+    Verdict verdict = judge(*shared, *grant, grant->plan().percent, from, to);
+    for (const auto& late : grants)
+      if (late->plan().delay_s > grant->plan().delay_s)
+        verdict.gave_way_ms = gave_way_ms(*shared, *grant, *late,
+                                          begin + static_cast<std::uint64_t>(late->plan().delay_s * 1e9), verdict.mean);
+    verdicts.push_back(verdict);
+  }
   for (const auto& grant : grants)
     for (const pid_t pid : grant->pids) kill(pid, SIGKILL);
   while (wait(nullptr) > 0) {
@@ -275,14 +295,15 @@ void print(const Options& options, const std::vector<Verdict>& verdicts) {
     const Verdict& v = verdicts[i];
     if (options.json)
       fmt::print(
-          R"({{"percent":{},"policy":"{}","kernel_us":{},"mode":"{}","processes":{},"mean":{:.2f},"sd_100ms":{:.2f},"worst_1s":{:.2f}}})"
+          R"({{"percent":{},"policy":"{}","kernel_us":{},"mode":"{}","processes":{},"mean":{:.2f},"sd_100ms":{:.2f},"worst_1s":{:.2f},"gave_way_ms":{:.0f}}})"
           "\n",
-          plan.percent, plan.policy, plan.kernel_us, plan.mode, options.procs, v.mean, v.sd_100ms, v.worst_1s);
+          plan.percent, plan.policy, plan.kernel_us, plan.mode, options.procs, v.mean, v.sd_100ms, v.worst_1s,
+          v.gave_way_ms);
     else
       fmt::print(
-          "{:>4} % {:<8} {:>8} us {:<7} x{:<2} mean {:6.2f}  error {:+6.2f}  sd(100 ms) {:5.2f}  worst 1 s {:5.2f}\n",
+          "{:>4} % {:<8} {:>8} us {:<7} x{:<2} mean {:6.2f}  error {:+6.2f}  sd(100 ms) {:5.2f}  worst 1 s {:5.2f}{}\n",
           plan.percent, plan.policy, plan.kernel_us, plan.mode, options.procs, v.mean, v.mean - plan.percent,
-          v.sd_100ms, v.worst_1s);
+          v.sd_100ms, v.worst_1s, v.gave_way_ms < 0 ? "" : fmt::format("  gave way in {:.0f} ms", v.gave_way_ms));
     std::fflush(stdout);
   }
 }
