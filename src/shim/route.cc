@@ -135,7 +135,7 @@ struct PointerTable {
   std::uint16_t row[kBuckets];
   bool shared[kBuckets];  // several variants have this address
 };
-PointerTable pointers;
+constinit PointerTable pointers = {};
 
 unsigned pointer_bucket(const void* pointer) {
   return static_cast<unsigned>((reinterpret_cast<std::uintptr_t>(pointer) * 0x9e3779b97f4a7c15ULL) >> 55) % kBuckets;

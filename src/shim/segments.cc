@@ -56,7 +56,7 @@ struct ContextState {
 
 namespace {
 
-ContextState contexts[kContexts];
+constinit ContextState contexts[kContexts] = {};
 
 std::int64_t now_ns() {
   timespec now;
@@ -151,9 +151,13 @@ struct Measured {
 
 bool measure(ContextState& context, Segment& segment, std::int64_t now, Measured* out) {
   bool ok = true;
-  const std::int64_t from_base = elapsed_ns(context.base_event, segment.start, &ok);
   const std::int64_t length = elapsed_ns(segment.start, segment.end, &ok);
   if (!ok || length < 0) return false;
+  const std::int64_t from_base = elapsed_ns(context.base_event, segment.start, &ok);
+  if (!ok) {  // without a base the best guess is that it has just ended
+    *out = {now - length, now};
+    return true;
+  }
   std::int64_t start = context.base_ns + from_base;
   if (start + length > now) {
     const std::int64_t late = start + length - now;

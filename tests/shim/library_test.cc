@@ -1,6 +1,7 @@
 // The library file itself: what it exports, and what it asks of the system it is loaded into.
 #include <cstdio>
 #include <set>
+#include <sstream>
 
 #include <gmock/gmock.h>
 
@@ -88,6 +89,18 @@ TEST_F(Library, NeedsOnlyLibc) {
 }
 
 // Programs with many libraries run out of the loader's reserve for thread-local data.
+// The compiler's own and the one that reads the environment. Any other would be an object that is set up at run time:
+// after hooks may have used it, and page by page in every program that is started.
+TEST_F(Library, HasNoConstructorsButTwo) {
+  std::string size;
+  for (const std::string& line : output_of({"readelf", "-SW"}))
+    if (std::istringstream words(line.substr(line.find(']') + 1)); line.find(".init_array") != std::string::npos) {
+      std::string name, type, address, offset;
+      words >> name >> type >> address >> offset >> size;
+    }
+  EXPECT_EQ(size, "000010") << "bytes of pointers";
+}
+
 TEST_F(Library, TakesLittleThreadLocalRoomAndNoWritableCode) {
   for (const std::string& line : output_of({"readelf", "-lW"})) {
     std::istringstream in(line);
