@@ -9,8 +9,10 @@
 // shows our cost best; the simulated one is closer to what a program does. Nothing here is a test: figures of a busy
 // machine are busy figures.
 #include <fcntl.h>
+#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,37 +28,12 @@
 #include <string>
 #include <vector>
 
+#include "interposer_arms.h"
 #include "interposer_worker.h"
-#include "region/grant_page.h"
 
 namespace kiboko::bench {
 namespace {
 
-namespace fs = std::filesystem;
-
-enum class Limit { None, Memory, MemoryAndCores };
-
-struct Subject {
-  const char* what;  // as printed
-  const char* worker;
-  const char* argument;
-  Limit limit;
-  double budget_ns;  // added by us; 0 = none stated
-};
-constexpr Subject kSubjects[] = {
-    {"launch, nothing limited", "launch", "", Limit::None, 3},
-    {"launch, limit with credit", "launch", "", Limit::MemoryAndCores, 8},
-    {"alloc + free, 0 live", "alloc", "0", Limit::Memory, 60},
-    {"alloc + free, 1,000 live", "alloc", "1000", Limit::Memory, 60},
-    {"alloc + free, 10,000 live", "alloc", "10000", Limit::Memory, 60},
-    {"alloc + free, 100,000 live", "alloc", "100000", Limit::Memory, 60},
-    {"cuMemGetInfo", "info", "", Limit::Memory, 10},
-    {"cuGetProcAddress, not ours", "lookup", "cuDeviceGet", Limit::Memory, 60},
-    {"cuGetProcAddress, hooked", "lookup", "cuMemAlloc", Limit::Memory, 60},
-    {"dlsym, not ours", "dlsym", "cuDeviceGet", Limit::Memory, 0},
-    {"dlsym, hooked", "dlsym", "cuMemAlloc_v2", Limit::Memory, 0},
-    {"cuInit", "init", "", Limit::MemoryAndCores, 300'000},
-};
 constexpr unsigned kStarts = 256;
 constexpr double kStartBudgetNs = 10e6;
 
@@ -65,125 +42,6 @@ struct Options {
   int rounds = 9;
   std::string driver, only, lib;
 };
-
-struct Arm {
-  std::string name;
-  std::string library;  // "" = none
-};
-
-// One driver's folder, with what the arms need to be limited on it.
-class Place {
- public:
-  explicit Place(std::string driver_folder) : driver_(std::move(driver_folder)) {
-    std::string pattern = fs::temp_directory_path() / "kiboko-bench-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    folder_ = pattern;
-  }
-  ~Place() {
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-
-  std::vector<std::string> environment(const Arm& arm, Limit limit) {
-    std::vector<std::string> out = {"PATH=/usr/bin:/bin",
-                                    "LD_LIBRARY_PATH=" + driver_,
-                                    "KIBOKO_SIM=" + folder_ + "/sim",
-                                    "KIBOKO_SIM_DEVICES=1xH100-80GB",
-                                    "STANDIN_DEVICES=1",
-                                    "LIBCUDA_LOG_LEVEL=0"};
-    if (arm.library.empty()) return out;
-    out.push_back("LD_PRELOAD=" + arm.library);
-    if (limit == Limit::None) return out;
-    if (arm.name == "kiboko") {
-      out.push_back("KIBOKO_GRANT=" + page(limit));
-      return out;
-    }
-    out.push_back("CUDA_DEVICE_MEMORY_LIMIT=8192m");
-    out.push_back("CUDA_DEVICE_MEMORY_SHARED_CACHE=" + folder_ + "/peer.cache");
-    if (limit == Limit::MemoryAndCores) out.push_back("CUDA_DEVICE_SM_LIMIT=90");
-    return out;
-  }
-
-  std::string uuid;
-
- private:
-  std::string page(Limit limit) {
-    const std::string path = folder_ + (limit == Limit::Memory ? "/memory" : "/cores");
-    if (fs::exists(path)) return path;
-    region::GrantPage page{};
-    page.identity.owner_uid = ::getuid();
-    page.identity.device_count = 1;
-    std::strcpy(page.identity.grant_id, "g-bench");
-    std::strcpy(page.identity.owner, "bench");
-    std::strcpy(page.identity.region_path, (path + ".region").c_str());
-    std::strncpy(page.identity.devices[0].uuid, uuid.c_str(), sizeof page.identity.devices[0].uuid - 1);
-    page.identity.devices[0].physical_bytes = 16ULL << 30;
-    region::GrantSettings settings{};
-    settings.core_policy = static_cast<std::uint32_t>(region::CorePolicy::Force);
-    settings.priority = 1;
-    settings.devices[0].limit_bytes = 8ULL << 30;
-    settings.devices[0].core_percent = limit == Limit::MemoryAndCores ? 90 : 0;
-    region::seal_new_page(page, settings);
-    std::ofstream(path, std::ios::binary) << std::string(reinterpret_cast<const char*>(&page), sizeof page);
-    fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
-    return path;
-  }
-
-  std::string driver_, folder_;
-};
-
-// A worker under way.
-struct Worker {
-  pid_t pid = -1;
-  FILE* out = nullptr;
-};
-
-Worker start(const Subject& subject, const std::vector<std::string>& environment, int standard_input) {
-  std::string self = fs::read_symlink("/proc/self/exe"), flag = "--worker", what = subject.worker,
-              argument = subject.argument;
-  std::array<char*, 5> arguments = {self.data(), flag.data(), what.data(), argument.data(), nullptr};
-  std::vector<std::string> texts = environment;
-  std::vector<char*> variables;
-  for (std::string& text : texts) variables.push_back(text.data());
-  variables.push_back(nullptr);
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
-  Worker worker;
-  worker.pid = ::fork();
-  if (worker.pid == 0) {
-    ::dup2(ends[1], 1);
-    if (standard_input >= 0) ::dup2(standard_input, 0);
-    ::execve(self.c_str(), arguments.data(), variables.data());
-    ::_exit(127);
-  }
-  ::close(ends[1]);
-  worker.out = ::fdopen(ends[0], "r");
-  return worker;
-}
-
-std::string finish(Worker& worker) {
-  char line[256] = "";
-  if (std::fgets(line, sizeof line, worker.out) == nullptr) line[0] = 0;
-  std::fclose(worker.out);
-  int status = 0;
-  ::waitpid(worker.pid, &status, 0);
-  std::string text = line;
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text.empty() ? "skip the program ended with status " + std::to_string(status) : text;
-}
-
-std::string measure(Place& place, const Arm& arm, const Subject& subject) {
-  Worker worker = start(subject, place.environment(arm, subject.limit), -1);
-  return finish(worker);
-}
-
-std::optional<double> number(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return end != text.c_str() && *end == 0 ? std::optional(value) : std::nullopt;
-}
 
 double at(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
@@ -238,7 +96,7 @@ nlohmann::json to_json(const char* driver, const char* what, const Results& resu
 
 // All at once, released by the end of a pipe.
 std::vector<double> start_together(Place& place, const Arm& arm) {
-  const Subject subject{"", "start", "", Limit::MemoryAndCores, 0};
+  const Subject subject{"", "start", "", Limit::MemoryAndCores, 0, 0};
   int barrier[2];
   if (::pipe2(barrier, O_CLOEXEC) != 0) std::abort();
   std::vector<Worker> workers;
@@ -253,6 +111,21 @@ std::vector<double> start_together(Place& place, const Arm& arm) {
   return results;
 }
 
+// From the start to the end of a program that does nothing.
+double start_of_nothing(const Arm& arm) {
+  std::string program = "/bin/true", preload = "LD_PRELOAD=" + arm.library;
+  char* arguments[] = {program.data(), nullptr};
+  char* variables[] = {arm.library.empty() ? nullptr : preload.data(), nullptr};
+  timespec begin{}, end{};
+  ::clock_gettime(CLOCK_MONOTONIC, &begin);
+  pid_t pid = -1;
+  int status = 0;
+  if (::posix_spawn(&pid, program.c_str(), nullptr, nullptr, arguments, variables) != 0) std::abort();
+  ::waitpid(pid, &status, 0);
+  ::clock_gettime(CLOCK_MONOTONIC, &end);
+  return static_cast<double>(end.tv_sec - begin.tv_sec) * 1e9 + static_cast<double>(end.tv_nsec - begin.tv_nsec);
+}
+
 class Bench {
  public:
   Bench(const Options& options, std::vector<Arm> arms) : options_(options), arms_(std::move(arms)) {}
@@ -263,7 +136,7 @@ class Bench {
       return;
     }
     Place place(folder);
-    place.uuid = measure(place, {"native", ""}, {"", "uuid", "", Limit::None, 0});
+    place.uuid = measure(place, {"native", ""}, {"", "uuid", "", Limit::None, 0, 0});
     if (!options_.json)
       std::printf("\n%s driver, %d runs; what each library adds to the driver alone\n  %-28s %s %s %s %s %s\n", driver,
                   options_.rounds, "", column("noise", 12).c_str(), column("driver", 12).c_str(),
@@ -271,6 +144,17 @@ class Bench {
     for (const Subject& subject : kSubjects)
       if (wanted(subject.what)) report(driver, subject.what, run_subject(place, subject), subject.budget_ns);
     if (wanted("256 at once")) run_starts(driver, place);
+  }
+
+  // Programs that never use CUDA, which need no driver here either.
+  void run_bystanders() {
+    constexpr int kPrograms = 200;
+    if (!wanted("start of /bin/true")) return;
+    Results results;
+    for (int i = 0; i < kPrograms; ++i)
+      for (const Arm& arm : arms_) results[arm.name].push_back(start_of_nothing(arm));
+    if (!options_.json) std::printf("\nno driver\n");
+    report("none", "start of /bin/true", results, 200'000);
   }
 
   const nlohmann::json& json() const { return json_; }
@@ -356,6 +240,7 @@ int bench(const Options& options) {
   Bench all(options, std::move(arms));
   for (const auto& [name, folder] : {std::pair{"standin", "/standin"}, std::pair{"sim", "/sim"}})
     if (options.driver.empty() || options.driver == name) all.run(name, options.lib + folder);
+  all.run_bystanders();
   if (options.json) std::printf("%s\n", all.json().dump(2).c_str());
   return 0;
 }

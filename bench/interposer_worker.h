@@ -1,5 +1,6 @@
 // The measured side of bench_interposer: one subject in one process, started by the bench itself under one arm's
-// preload. Prints one number (nanoseconds) or "skip <reason>".
+// preload. Prints one number (nanoseconds) or "skip <reason>". With KIBOKO_BENCH_COUNT in the environment it does just
+// so many operations, for whoever counts instructions.
 #pragma once
 
 #include <string>
