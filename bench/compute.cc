@@ -1,14 +1,16 @@
 // How well compute shares are kept, on the simulated driver: judged by the device's own busy log.
 //
 //   bench_compute --grants 30:force,60:force --kernel-us 1300 --mode async --procs 1 --seconds 10
+//   bench_compute --grants 30:force --resize 60         changes the first grant's ask half-way
 //   bench_compute --sweep        {10,30,50,80} x {20 µs, 130 µs, 1.3 ms, 13 ms} x {async, sync, graph} x {1, 4
 //   processes}
 //
 // A grant is PERCENT[:POLICY[:KERNEL_US[:MODE[:DELAY_S]]]]; what is left out comes from the general options. DELAY_S
 // starts that grant's programs later than the others. Prints, per grant, the mean over the whole time, the standard
 // deviation of 100 ms windows and the worst error over any second, in points of the device; with a DELAY_S also how
-// long the earlier ones took to give way: until their share over 100 ms was within 10 points of their later mean. No
-// agent runs: the grant pages and the pacer are made here.
+// long the earlier ones took to give way: until their share over 100 ms was within 10 points of their later mean; after
+// a --resize, how long until it was within 5 points of the new ask. Several grants: their total, and Jain's index of
+// what each got of its ask. No agent runs: the grant pages and the pacer are made here.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -24,6 +26,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -113,6 +116,7 @@ struct Options {
   std::vector<Plan> grants;
   int procs = 1;
   double seconds = 10, settle = 1;
+  int resize = 0;  // percent, 0 = none
   bool json = false;
 };
 
@@ -143,6 +147,14 @@ class Grant {
     settings.devices[0].core_percent = static_cast<std::uint32_t>(plan.percent);
     region::seal_new_page(*page_, settings);
     beat();
+  }
+  void resize(int percent) {
+    region::GrantSettings settings{};
+    if (!region::read_settings(*page_, &settings)) throw std::runtime_error("the grant page holds no settings");
+    settings.devices[0].core_percent = static_cast<std::uint32_t>(percent);
+    region::publish_settings(*page_, settings);
+    region::wake_waiters(*page_);
+    plan_.percent = percent;
   }
   void beat() { page_->live.heartbeat_ns.store(now_ns()); }
   std::string region_path() const { return (directory_ / "region.cache").string(); }
@@ -180,6 +192,7 @@ pid_t start(const Grant& grant, const fs::path& build) {
 struct Verdict {
   double mean, sd_100ms, worst_1s;
   double gave_way_ms;  // negative: nobody came later
+  double settled_ms;   // negative: it was not resized
 };
 
 double share(sim::Shared& shared, const Grant& grant, std::uint64_t from, std::uint64_t to) {
@@ -191,7 +204,7 @@ double share(sim::Shared& shared, const Grant& grant, std::uint64_t from, std::u
 }
 
 Verdict judge(sim::Shared& shared, const Grant& grant, double target, std::uint64_t from, std::uint64_t to) {
-  Verdict verdict{share(shared, grant, from, to), 0, 0, -1};
+  Verdict verdict{share(shared, grant, from, to), 0, 0, -1, -1};
   double sum = 0;
   int windows = 0;
   for (std::uint64_t at = from; at + 100'000'000 <= to; at += 100'000'000, ++windows)
@@ -211,6 +224,13 @@ double gave_way_ms(sim::Shared& shared, const Grant& early, const Grant& late, s
   std::uint64_t at = arrival;
   while (share(shared, early, at, at + 100 * kMillisecond) > mean + 10 && at < now_ns()) at += kMillisecond;
   return static_cast<double>(at - arrival) / 1e6;
+}
+
+double settled_ms(sim::Shared& shared, const Grant& grant, std::uint64_t changed) {
+  std::uint64_t at = changed;
+  while (std::abs(share(shared, grant, at, at + 100 * kMillisecond) - grant.plan().percent) > 5 && at < now_ns())
+    at += kMillisecond;
+  return static_cast<double>(at - changed) / 1e6;
 }
 
 // Runs the grants side by side and returns a verdict each.
@@ -237,7 +257,12 @@ std::vector<Verdict> run(const Options& options, const fs::path& build) {
     last_delay = std::max(last_delay, grant->plan().delay_s);
   }
   const auto total = static_cast<std::uint64_t>((last_delay + options.settle + options.seconds) * 1e9);
+  std::uint64_t resized = 0;
   while (now_ns() < begin + total) {
+    if (options.resize != 0 && resized == 0 && now_ns() > begin + total / 2) {
+      resized = now_ns();
+      grants[0]->resize(options.resize);
+    }
     for (Grant*& grant : waiting) {
       if (grant == nullptr || now_ns() < begin + static_cast<std::uint64_t>(grant->plan().delay_s * 1e9)) continue;
       for (int i = 0; i < options.procs; ++i) grant->pids.push_back(start(*grant, build));
@@ -246,7 +271,9 @@ std::vector<Verdict> run(const Options& options, const fs::path& build) {
     for (const auto& grant : grants) grant->beat();
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  const std::uint64_t to = now_ns(), from = to - static_cast<std::uint64_t>(options.seconds * 1e9);
+  const std::uint64_t to = now_ns();
+  const std::uint64_t from = std::max(to - static_cast<std::uint64_t>(options.seconds * 1e9),
+                                      resized == 0 ? 0 : resized + static_cast<std::uint64_t>(options.settle * 1e9));
   std::vector<Verdict> verdicts;
   for (const auto& grant : grants) {
     Verdict verdict = judge(*shared, *grant, grant->plan().percent, from, to);
@@ -254,6 +281,7 @@ std::vector<Verdict> run(const Options& options, const fs::path& build) {
       if (late->plan().delay_s > grant->plan().delay_s)
         verdict.gave_way_ms = gave_way_ms(*shared, *grant, *late,
                                           begin + static_cast<std::uint64_t>(late->plan().delay_s * 1e9), verdict.mean);
+    if (resized != 0 && grant == grants.front()) verdict.settled_ms = settled_ms(*shared, *grant, resized);
     verdicts.push_back(verdict);
   }
   for (const auto& grant : grants)
@@ -289,23 +317,46 @@ std::vector<Plan> parse_grants(const std::string& text, const Plan& defaults) {
   return plans;
 }
 
-void print(const Options& options, const std::vector<Verdict>& verdicts) {
+// 1 when each got the same part of its ask.
+double jain_index(const Options& options, const std::vector<Verdict>& verdicts) {
+  double sum = 0, squares = 0;
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
-    const Plan& plan = options.grants[i];
+    const double part = verdicts[i].mean / options.grants[i].percent;
+    sum += part;
+    squares += part * part;
+  }
+  return squares == 0 ? 0 : sum * sum / (static_cast<double>(verdicts.size()) * squares);
+}
+
+void print_json(const Options& options, const Plan& plan, const Verdict& v) {
+  const nlohmann::ordered_json row = {{"percent", plan.percent},      {"policy", plan.policy},
+                                      {"kernel_us", plan.kernel_us},  {"mode", plan.mode},
+                                      {"processes", options.procs},   {"mean", v.mean},
+                                      {"sd_100ms", v.sd_100ms},       {"worst_1s", v.worst_1s},
+                                      {"gave_way_ms", v.gave_way_ms}, {"settled_ms", v.settled_ms}};
+  fmt::print("{}\n", row.dump());
+}
+
+void print(const Options& options, const std::vector<Verdict>& verdicts) {
+  double total = 0;
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    Plan plan = options.grants[i];
+    if (i == 0 && options.resize != 0) plan.percent = options.resize;
     const Verdict& v = verdicts[i];
+    total += v.mean;
     if (options.json)
-      fmt::print(
-          R"({{"percent":{},"policy":"{}","kernel_us":{},"mode":"{}","processes":{},"mean":{:.2f},"sd_100ms":{:.2f},"worst_1s":{:.2f},"gave_way_ms":{:.0f}}})"
-          "\n",
-          plan.percent, plan.policy, plan.kernel_us, plan.mode, options.procs, v.mean, v.sd_100ms, v.worst_1s,
-          v.gave_way_ms);
+      print_json(options, plan, v);
     else
       fmt::print(
-          "{:>4} % {:<8} {:>8} us {:<7} x{:<2} mean {:6.2f}  error {:+6.2f}  sd(100 ms) {:5.2f}  worst 1 s {:5.2f}{}\n",
+          "{:>4} % {:<8} {:>8} us {:<7} x{:<2} mean {:6.2f}  error {:+6.2f}  sd(100 ms) {:5.2f}  worst 1 s "
+          "{:5.2f}{}{}\n",
           plan.percent, plan.policy, plan.kernel_us, plan.mode, options.procs, v.mean, v.mean - plan.percent,
-          v.sd_100ms, v.worst_1s, v.gave_way_ms < 0 ? "" : fmt::format("  gave way in {:.0f} ms", v.gave_way_ms));
-    std::fflush(stdout);
+          v.sd_100ms, v.worst_1s, v.gave_way_ms < 0 ? "" : fmt::format("  gave way in {:.0f} ms", v.gave_way_ms),
+          v.settled_ms < 0 ? "" : fmt::format("  settled in {:.0f} ms", v.settled_ms));
   }
+  if (verdicts.size() > 1 && !options.json)
+    fmt::print("       together {:.2f} %, Jain's index {:.4f}\n", total, jain_index(options, verdicts));
+  std::fflush(stdout);
 }
 
 void sweep(Options options, const fs::path& build) {
@@ -349,6 +400,8 @@ int main(int argc, char** argv) {
       options.seconds = std::stod(value());
     else if (arguments[i] == "--settle")
       options.settle = std::stod(value());
+    else if (arguments[i] == "--resize")
+      options.resize = std::stoi(value());
     else if (arguments[i] == "--json")
       options.json = true;
     else if (arguments[i] == "--sweep")
