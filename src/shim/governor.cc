@@ -101,12 +101,15 @@ void publish(const ContextState& context, std::int64_t now) {
   words.last_launch_ns.store(static_cast<std::uint64_t>(now), std::memory_order_relaxed);
   words.backlog_until_ns.store(static_cast<std::uint64_t>(now + in_flight(context).expected_ns),
                                std::memory_order_relaxed);
+  region::HamiRegion& hami = state.region.hami();
+  std::int32_t recent = hami.recent_kernel.load(std::memory_order_relaxed);
+  if (recent < 0) return;  // who is blocked has not launched
   static std::atomic<std::int64_t> last_second{0};
   const std::int64_t second = now / kSecond;
   std::int64_t seen = last_second.load(std::memory_order_relaxed);
   if (seen == second || !last_second.compare_exchange_strong(seen, second, std::memory_order_relaxed)) return;
-  region::HamiRegion& hami = state.region.hami();
-  if (hami.recent_kernel.load(std::memory_order_relaxed) >= 0) hami.recent_kernel.store(2, std::memory_order_relaxed);
+  while (recent >= 0 && !hami.recent_kernel.compare_exchange_weak(recent, 2, std::memory_order_relaxed)) {
+  }
   timespec wall;
   clock_gettime(CLOCK_REALTIME_COARSE, &wall);
   hami.last_kernel_time.store(wall.tv_sec, std::memory_order_relaxed);
@@ -114,14 +117,22 @@ void publish(const ContextState& context, std::int64_t now) {
 
 // HAMi's monitor blocks by a negative recent-kernel word and may die without unblocking: after a minute the grant gets
 // 50 ms every 5 s. Our agent's block ends by itself.
-bool blocked(unsigned device, std::int64_t now, std::int64_t since) {
-  if (state.page != nullptr) {
-    const region::GrantLiveDevice& live = state.page->live.devices[device];
-    const auto until = static_cast<std::int64_t>(live.blocked_until_ns.load(std::memory_order_relaxed));
-    return live.blocked.load(std::memory_order_relaxed) != 0 && now < until && until < now + 2 * kBlockTtlNs;
+bool blocked_by_monitor(std::int64_t now) {
+  static std::atomic<std::int64_t> since{0};
+  if (state.region.hami().recent_kernel.load(std::memory_order_relaxed) >= 0) {
+    if (since.load(std::memory_order_relaxed) != 0) since.store(0, std::memory_order_relaxed);
+    return false;
   }
-  if (state.region.hami().recent_kernel.load(std::memory_order_relaxed) >= 0) return false;
-  return now - since < 60 * kSecond || (now / kMillisecond) % 5000 >= 50;
+  std::int64_t begun = 0;
+  if (since.compare_exchange_strong(begun, now, std::memory_order_relaxed)) begun = now;
+  return now - begun < 60 * kSecond || (now / kMillisecond) % 5000 >= 50;
+}
+
+bool blocked(unsigned device, std::int64_t now) {
+  if (state.page == nullptr) return blocked_by_monitor(now);
+  const region::GrantLiveDevice& live = state.page->live.devices[device];
+  const auto until = static_cast<std::int64_t>(live.blocked_until_ns.load(std::memory_order_relaxed));
+  return live.blocked.load(std::memory_order_relaxed) != 0 && now < until && until < now + 2 * kBlockTtlNs;
 }
 
 void sleep_until(std::int64_t when) {
@@ -149,7 +160,6 @@ class Waiting {
     if (!announced_) words_of(device_).waiting.fetch_add(1, std::memory_order_relaxed);
     announced_ = true;
   }
-  std::int64_t since() const { return since_; }
 
  private:
   unsigned device_;
@@ -207,7 +217,7 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
     const InFlight flight = in_flight(context);
     if (flight.segments < before.segments) device_patience = now + kDeviceWaitNs;
     before = flight;
-    if (blocked(device, now, waiting.since())) {
+    if (blocked(device, now)) {
       wake = now + kNap;
     } else if (rule.limited && is_anothers_probe(words.probe.load(std::memory_order_relaxed), now)) {
       wake = now + kMillisecond;

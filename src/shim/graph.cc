@@ -27,10 +27,16 @@ RelaxedCapture::~RelaxedCapture() {
 
 namespace {
 
-CUresult begun(CUresult result) {
-  if (result != CUDA_SUCCESS) return result;
-  captures.fetch_add(1, std::memory_order_relaxed);
-  if (lease.stream_state != nullptr) flush_lease(*lease.stream_state);  // the next launches are only recorded
+// What is open ends before the capture: an event of ours that came later would be captured, too.
+template <class Begin>
+CUresult begin_capture(Begin begin) {
+  if (active()) {
+    const RelaxedCapture relaxed;
+    if (ContextState* context = current_context()) close_all(*context);
+    if (lease.stream_state != nullptr) flush_lease(*lease.stream_state);  // the next launches are only recorded
+  }
+  const CUresult result = begin();
+  if (result == CUDA_SUCCESS) captures.fetch_add(1, std::memory_order_relaxed);
   return result;
 }
 
@@ -49,29 +55,31 @@ using namespace kiboko::shim;
 
 SHIM_EXPORT CUresult cuStreamBeginCapture(CUstream stream) {
   KIBOKO_DRIVER(cuStreamBeginCapture);
-  return begun(real.cuStreamBeginCapture(stream));
+  return begin_capture([&] { return real.cuStreamBeginCapture(stream); });
 }
 SHIM_EXPORT CUresult cuStreamBeginCapture_ptsz(CUstream stream) {
   KIBOKO_DRIVER(cuStreamBeginCapture_ptsz);
-  return begun(real.cuStreamBeginCapture_ptsz(stream));
+  return begin_capture([&] { return real.cuStreamBeginCapture_ptsz(stream); });
 }
 SHIM_EXPORT CUresult cuStreamBeginCapture_v2(CUstream stream, int mode) {
   KIBOKO_DRIVER(cuStreamBeginCapture_v2);
-  return begun(real.cuStreamBeginCapture_v2(stream, mode));
+  return begin_capture([&] { return real.cuStreamBeginCapture_v2(stream, mode); });
 }
 SHIM_EXPORT CUresult cuStreamBeginCapture_v2_ptsz(CUstream stream, int mode) {
   KIBOKO_DRIVER(cuStreamBeginCapture_v2_ptsz);
-  return begun(real.cuStreamBeginCapture_v2_ptsz(stream, mode));
+  return begin_capture([&] { return real.cuStreamBeginCapture_v2_ptsz(stream, mode); });
 }
 SHIM_EXPORT CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgraphNode* dependencies,
                                                  const void* data, std::size_t count, int mode) {
   KIBOKO_DRIVER(cuStreamBeginCaptureToGraph);
-  return begun(real.cuStreamBeginCaptureToGraph(stream, graph, dependencies, data, count, mode));
+  return begin_capture(
+      [&] { return real.cuStreamBeginCaptureToGraph(stream, graph, dependencies, data, count, mode); });
 }
 SHIM_EXPORT CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph graph, const CUgraphNode* dependencies,
                                                       const void* data, std::size_t count, int mode) {
   KIBOKO_DRIVER(cuStreamBeginCaptureToGraph_ptsz);
-  return begun(real.cuStreamBeginCaptureToGraph_ptsz(stream, graph, dependencies, data, count, mode));
+  return begin_capture(
+      [&] { return real.cuStreamBeginCaptureToGraph_ptsz(stream, graph, dependencies, data, count, mode); });
 }
 SHIM_EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
   KIBOKO_DRIVER(cuStreamEndCapture);

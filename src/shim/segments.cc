@@ -335,6 +335,11 @@ std::int64_t close_segment(StreamState& stream_state, CUstream stream, bool befo
   else
     stream_state.brief_runs.store(0, std::memory_order_relaxed);
   ContextState& context = *segment->context;
+  if (capturing(stream)) {  // joined by an event since: our event would become part of the program's graph
+    count_launches(context, segment->launches);
+    segment->state.store(kFree, std::memory_order_release);
+    return 0;
+  }
   if (!segment->measured) {
     count_launches(context, segment->launches);
     const std::int64_t expected = segment->expected_ns;

@@ -16,7 +16,6 @@ namespace kiboko::shim_test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kLineLimit = std::chrono::seconds(60);
 constexpr auto kRunLimit = std::chrono::seconds(120);
 
 struct Pipe {
@@ -114,8 +113,8 @@ bool Process::pump(int timeout_ms) {
   return true;
 }
 
-std::string Process::read_line() {
-  const auto until = Clock::now() + kLineLimit;
+std::string Process::read_line(int limit_ms) {
+  const auto until = Clock::now() + std::chrono::milliseconds(limit_ms);
   for (;;) {
     const auto end = out_text_.find('\n', lines_read_);
     if (end != std::string::npos) {
@@ -123,7 +122,7 @@ std::string Process::read_line() {
       lines_read_ = end + 1;
       return line;
     }
-    if (Clock::now() > until || !pump(100)) return "";
+    if (Clock::now() > until || !pump(50)) return "";
   }
 }
 

@@ -34,8 +34,8 @@ class Process {
 
   pid_t pid() const { return pid_; }
   void write_line(const std::string& line);
-  // The next whole line of its standard output that was not asked for yet; "" at the end or after a minute.
-  std::string read_line();
+  // The next whole line of its standard output that was not asked for yet; "" at the end or after that time.
+  std::string read_line(int limit_ms = 60'000);
   Ended wait();
 
  private:

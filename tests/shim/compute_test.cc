@@ -1,0 +1,206 @@
+// The launch gate as programs meet it: every way to launch is counted and held, whoever may hold it can let it go
+// again, and nothing of ours gets into a program's graph.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <memory>
+
+#include <gmock/gmock.h>
+
+#include "region/os.h"
+#include "region/snapshot.h"
+#include "tenant.h"
+
+namespace kiboko::shim_test {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+
+class Compute : public OnDriver {
+ protected:
+  bool simulated() const { return std::string(GetParam().name) == "sim"; }
+  Start work(std::vector<std::string> words) const {
+    words.insert(words.begin(), program("shim_compute"));
+    return tenant.start(std::move(words));
+  }
+  // Of all slots, on the first device.
+  region::SnapshotCounters counters() const {
+    auto snapshot = std::make_unique<region::RegionSnapshot>();
+    const int fd = ::open(tenant.region_path().c_str(), O_RDONLY | O_CLOEXEC);
+    region::PageError error{};
+    EXPECT_TRUE(region::read_snapshot(fd, region::SnapshotCover::Skip, snapshot.get(), &error)) << error.text;
+    ::close(fd);
+    region::SnapshotCounters sum{};
+    for (unsigned i = 0; i < snapshot->slot_count; ++i) {
+      sum.launches += snapshot->slots[i].counters[0].launches;
+      sum.throttled_ns += snapshot->slots[i].counters[0].throttled_ns;
+    }
+    return sum;
+  }
+};
+
+// Writes what another party writes: the agent into the page, HAMi's monitor into the region.
+template <class File>
+class Mapped {
+ public:
+  Mapped(const std::string& path, std::size_t offset = 0) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    bytes_ = static_cast<char*>(::mmap(nullptr, offset + sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    offset_ = offset;
+    ::close(fd);
+  }
+  ~Mapped() { ::munmap(bytes_, offset_ + sizeof(File)); }
+  Mapped(const Mapped&) = delete;
+  Mapped& operator=(const Mapped&) = delete;
+  File* operator->() const { return reinterpret_cast<File*>(bytes_ + offset_); }
+  File& operator*() const { return *operator->(); }
+
+ private:
+  char* bytes_;
+  std::size_t offset_;
+};
+
+void skip_await(Process& process) { ASSERT_EQ(process.read_line(), "await"); }
+
+TEST_P(Compute, EveryKindOfLaunchIsCounted) {
+  tenant.grant({{0, 2 * kGiB, 90}});
+  std::uint64_t launched = 0;
+  for (const char* kind : {"cuLaunchKernel", "cuLaunchKernel_ptsz", "cuLaunchKernelEx", "cuLaunchKernelEx_ptsz",
+                           "cuLaunchCooperativeKernel", "cuLaunchCooperativeKernel_ptsz", "graph"}) {
+    Process process(work({kind, "40", "1000", "await"}));
+    EXPECT_EQ(process.read_line(), std::string(kind) + " 0");
+    skip_await(process);
+    launched = counters().launches;
+    EXPECT_EQ(launched, 40u) << kind;
+    process.write_line("end");
+    EXPECT_EQ(process.wait().exit_code, 0);
+  }
+}
+
+TEST_P(Compute, MoreStreamsThanAreKeptAreHeldAsWell) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  tenant.grant({{0, 2 * kGiB, 20}});
+  Process process(work({"streams", "300", "1000000", "await"}));
+  EXPECT_EQ(process.read_line(), "streams 0");
+  skip_await(process);
+  EXPECT_GT(counters().throttled_ns, kSecond / 4) << "300 ms of work at 20 %";
+}
+
+TEST_P(Compute, ABlockOfTheAgentHoldsLaunchesUntilItIsTakenBack) {
+  tenant.grant({{0, 2 * kGiB}});
+  Process process(work({"await", "cuLaunchKernel", "5", "1000"}));
+  skip_await(process);
+  const Mapped<region::GrantPage> page(tenant.page_path());
+  page->live.devices[0].blocked_until_ns = region::os::now_ns() + 20 * kSecond;
+  page->live.devices[0].blocked = 1;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(300), "") << "it must not get through";
+  page->live.devices[0].blocked = 0;
+  region::wake_waiters(*page);
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+}
+
+TEST_P(Compute, ABlockOfAnAgentThatDiedEndsByItself) {
+  tenant.grant({{0, 2 * kGiB}});
+  Process process(work({"await", "cuLaunchKernel", "5", "1000"}));
+  skip_await(process);
+  const Mapped<region::GrantPage> page(tenant.page_path());
+  page->live.devices[0].blocked_until_ns = region::os::now_ns() + kSecond / 2;
+  page->live.devices[0].blocked = 1;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  EXPECT_GE(region::os::now_ns(), page->live.devices[0].blocked_until_ns.load());
+}
+
+TEST_P(Compute, ABlockForTooLongIsNobodysWord) {
+  tenant.grant({{0, 2 * kGiB}});
+  Process process(work({"await", "cuLaunchKernel", "5", "1000"}));
+  skip_await(process);
+  const Mapped<region::GrantPage> page(tenant.page_path());
+  page->live.devices[0].blocked_until_ns = region::os::now_ns() + 3600 * kSecond;
+  page->live.devices[0].blocked = 1;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+}
+
+class HamiMonitor : public Compute {
+ protected:
+  void SetUp() override {
+    Compute::SetUp();
+    tenant.environment["CUDA_DEVICE_MEMORY_SHARED_CACHE"] = tenant.region_path();
+    tenant.environment["CUDA_DEVICE_SM_LIMIT"] = "20";
+  }
+};
+
+TEST_P(HamiMonitor, BlocksAndUnblocksByTheRecentKernelWord) {
+  Process process(work({"await", "cuLaunchKernel", "5", "1000", "await"}));
+  skip_await(process);
+  const Mapped<region::HamiRegion> hami(tenant.region_path());
+  hami->recent_kernel = -1;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(300), "") << "it must not get through";
+  EXPECT_EQ(hami->recent_kernel, -1) << "who is blocked has not launched";
+  hami->recent_kernel = 0;
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  EXPECT_EQ(hami->recent_kernel, 2);
+  EXPECT_NE(hami->last_kernel_time, 0);
+}
+
+TEST_P(HamiMonitor, SwitchesTheLimitOnAndOff) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  Process process(
+      work({"await", "cuLaunchKernel", "60", "1000000", "await", "cuLaunchKernel", "60", "1000000", "await"}));
+  skip_await(process);
+  const Mapped<region::HamiRegion> hami(tenant.region_path());
+  hami->utilization_switch = 0;
+  process.write_line("free");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  const std::uint64_t before = counters().throttled_ns;
+  hami->utilization_switch = 1;
+  process.write_line("limited");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  EXPECT_GT(counters().throttled_ns - before, kSecond / 10) << "60 ms of work at 20 %";
+}
+
+TEST_P(HamiMonitor, PoliciesAreReadInAnyCase) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  for (const auto& [policy, held] : {std::pair{"FORCE", true}, std::pair{"Disable", false}}) {
+    tenant.environment["GPU_CORE_UTILIZATION_POLICY"] = policy;
+    tenant.environment["CUDA_DEVICE_SM_LIMIT"] = "2";
+    ::unlink(tenant.region_path().c_str());
+    Process process(work({"await", "cuLaunchKernel", "60", "1000000", "await"}));
+    skip_await(process);
+    const Mapped<region::HamiRegion> hami(tenant.region_path());
+    hami->utilization_switch = held ? 0 : 1;  // what it would be by default is the other way round
+    process.write_line("go");
+    EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+    skip_await(process);
+    // 60 ms of work at 2 % are three seconds.
+    EXPECT_EQ(counters().throttled_ns > kSecond, held) << policy << ' ' << counters().throttled_ns;
+  }
+}
+
+TEST_P(Compute, ACaptureHoldsOnlyWhatTheProgramPutIn) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in does not record";
+  tenant.with_shim(false);
+  // Known work first: what is not known is measured launch by launch.
+  const std::vector<std::string> words = {"cuLaunchKernel", "40", "1000", "capture"};
+  const Ended without = shim_test::run(work(words));
+  tenant.with_shim(true);
+  tenant.grant({{0, 2 * kGiB, 50}});
+  const Ended with = shim_test::run(work(words));
+  EXPECT_THAT(lines_of(without.out), ElementsAre("cuLaunchKernel 0", "capture 0 nodes 2"));
+  EXPECT_EQ(with.out, without.out);
+}
+
+KIBOKO_ON_EVERY_DRIVER(Compute);
+KIBOKO_ON_EVERY_DRIVER(HamiMonitor);
+
+}  // namespace
+}  // namespace kiboko::shim_test
