@@ -142,6 +142,7 @@ class Grant {
     region::GrantSettings settings{};
     settings.core_policy = static_cast<std::uint32_t>(plan.policy == "force"     ? region::CorePolicy::Force
                                                       : plan.policy == "disable" ? region::CorePolicy::Disable
+                                                      : plan.policy == "elastic" ? region::CorePolicy::Elastic
                                                                                  : region::CorePolicy::Default);
     settings.priority = 1;
     settings.devices[0].core_percent = static_cast<std::uint32_t>(plan.percent);

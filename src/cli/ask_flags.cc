@@ -72,7 +72,10 @@ Result<Ask> read_ask(const Given& given) {
   ask.type = given.value("type").value_or("");
   ask.priority = given.value("priority") == "low" ? Priority::Low : Priority::High;
   const auto policy = given.value("policy");
-  ask.policy = policy == "force" ? CorePolicy::Force : policy == "disable" ? CorePolicy::Disable : CorePolicy::Default;
+  ask.policy = policy == "force"     ? CorePolicy::Force
+               : policy == "disable" ? CorePolicy::Disable
+               : policy == "elastic" ? CorePolicy::Elastic
+                                     : CorePolicy::Default;
   ask.exclusive = given.has("exclusive");
   if (ask.exclusive) TRY(check_exclusive(given));
   return ask;

@@ -18,8 +18,9 @@ inline constexpr std::array<Flag, 9> kAskFlags = {{
     {"type", 0, "NAME", "only devices whose model contains NAME, as in H100"},
     {"priority", 0, "high|low", "low gives way while a high one works; default: high", "high|low"},
     {"policy", 0, "POLICY",
-     "when the compute limit counts: default (while others compete), force (always), disable (never)",
-     "default|force|disable"},
+     "when the compute limit counts: default (while others compete), force (always), disable (never), "
+     "elastic (as default, but more while others leave it idle)",
+     "default|force|disable|elastic"},
     {"exclusive", 'x', {}, "whole devices that nobody else shares"},
     {"wait", 0, {}, "wait in the queue when it does not fit now (this is the default)"},
 }};

@@ -56,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{{"-c", "lots"}, "write it like 30 or 30%"}, Wrong{{"-n", "0"}, "number of devices"},
                     Wrong{{"-n", "17"}, "from 1 to 16"}, Wrong{{"-d", "0,"}, "--device: empty"},
                     Wrong{{"-x", "-m", "4GiB"}, "leave out --memory"},
-                    Wrong{{"--policy", "hard"}, "none of default, force, disable"}));
+                    Wrong{{"--policy", "hard"}, "none of default, force, disable, elastic"}));
 
 }  // namespace
 }  // namespace kiboko::cli

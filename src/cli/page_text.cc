@@ -15,7 +15,7 @@ namespace {
 
 using region::GrantPage;
 
-constexpr const char* kPolicies[] = {"default", "force", "disable"};
+constexpr const char* kPolicies[] = {"default", "force", "disable", "elastic"};
 
 std::string text_of(const char* bytes, std::size_t size) { return one_line({bytes, ::strnlen(bytes, size)}); }
 
@@ -54,7 +54,7 @@ Result<std::string> page_text(const std::string& path, std::uint64_t now_ns) {
   std::string text =
       fmt::format("page version {}, generation {}, policy {}, priority {}, agent's heartbeat {}\n",
                   page->identity.version, page->live.generation.load(),
-                  kPolicies[std::min<std::uint32_t>(settings.core_policy, 2)], settings.priority == 0 ? "high" : "low",
+                  kPolicies[std::min<std::uint32_t>(settings.core_policy, 3)], settings.priority == 0 ? "high" : "low",
                   heartbeat == 0 || heartbeat > now_ns
                       ? "not seen"
                       : format_duration(Nanoseconds(static_cast<std::int64_t>(now_ns - heartbeat))) + " ago");

@@ -109,6 +109,7 @@ class Tenant {
     const region::GrantLive& live = grant_.page->live;
     const auto& settings = grant_.page->settings[live.generation.load(std::memory_order_acquire) & 1];
     demand.core_percent = settings.devices[index_].core_percent;
+    demand.elastic = settings.core_policy == static_cast<std::uint32_t>(region::CorePolicy::Elastic);
     const std::uint64_t last = words_.last_launch();
     const bool in_flight = words_.backlog_until() > now && words_.backlog_until() < now + 60'000 * kMillisecond;
     demand.hungry = words_.waiting() != 0 && last <= now && now - last < kActiveForNs;

@@ -25,7 +25,7 @@ int next_in_round(std::uint64_t busy, int from, int count) {
 
 std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
   std::vector<std::uint32_t> result(grants.size(), 0);
-  std::vector<std::size_t> open;  // without a limit of their own, not yet decided
+  std::vector<std::size_t> open;  // who may have more than its own percentage, not yet decided
   double left = kBudget;
   for (std::size_t i = 0; i < grants.size(); ++i) {
     const GrantDemand& grant = grants[i];
@@ -34,10 +34,13 @@ std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
       open.push_back(i);
     } else {
       const double asked = grant.core_percent * 100.0;
-      left -= grant.hungry ? asked : std::min(asked, grant.used_percent * 100.0 + 500);
+      const double expected = grant.used_percent * 100.0 + 500;
+      left -= grant.hungry ? asked : std::min(asked, expected);
+      if (grant.elastic && (grant.hungry || expected > asked)) open.push_back(i);
     }
   }
-  const auto wants = [&](std::size_t i) { return grants[i].used_percent * 120.0 + 500; };
+  const auto floor = [&](std::size_t i) { return grants[i].core_percent * 100.0; };
+  const auto wants = [&](std::size_t i) { return std::max(grants[i].used_percent * 120.0 + 500 - floor(i), 0.0); };
   // Smallest demands first: each gets what it uses if that is less than an equal part of what is left.
   std::sort(open.begin(), open.end(), [&](std::size_t a, std::size_t b) {
     return (grants[a].hungry ? 1e9 : wants(a)) < (grants[b].hungry ? 1e9 : wants(b));
@@ -47,7 +50,8 @@ std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
     const double mine = grants[open[k]].hungry ? part : std::min(part, wants(open[k]));
     left -= mine;
     // A grant that is content may still grow to an equal part at once; the others give way in the next round.
-    const double rate = std::clamp(std::max(mine, part), static_cast<double>(kLeastPermyriad), 10000.0);
+    const double rate =
+        std::clamp(floor(open[k]) + std::max(mine, part), static_cast<double>(kLeastPermyriad), 10000.0);
     result[open[k]] = static_cast<std::uint32_t>(rate);
   }
   return result;

@@ -18,13 +18,15 @@ inline constexpr std::uint64_t kSliceNs = 2'000'000;  // turn of a process on a 
 
 struct GrantDemand {
   std::uint32_t core_percent = 0;  // asked; 0 = no limit of its own
+  bool elastic = false;            // what it asked for is a floor
   bool active = false;             // launched or waiting lately, or work is in flight
   bool hungry = false;             // would use more than it gets
   double used_percent = 0;         // of the device, lately
 };
 
-// Rate of each grant in 1/10000 of the device; 0 = its own percentage counts. Grants without a limit share what the
-// limited ones leave; those that use less leave the rest to the others. Never below kLeastPermyriad.
+// Rate of each grant in 1/10000 of the device; 0 = its own percentage counts. Grants without a limit, and elastic ones
+// that would use more than theirs, share what the limited ones leave; those that use less leave the rest to the others.
+// Never below kLeastPermyriad, nor below an elastic grant's own percentage.
 inline constexpr std::uint32_t kLeastPermyriad = 200;
 std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants);
 

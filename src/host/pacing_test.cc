@@ -41,6 +41,37 @@ TEST(Rates, LendWhatAContentGrantDoesNotUse) {
   EXPECT_GE(rates(grants)[1], 8000U);
 }
 
+GrantDemand elastic(std::uint32_t percent, bool hungry, double used) {
+  return {.core_percent = percent, .elastic = true, .active = true, .hungry = hungry, .used_percent = used};
+}
+
+TEST(Rates, LendToAnElasticGrantWhatOthersLeave) {
+  const GrantDemand grants[] = {elastic(30, true, 30), limited(60, false)};
+  GrantDemand idle[] = {grants[0], grants[1]};
+  idle[1].used_percent = 10;
+  EXPECT_GE(rates(idle)[0], 8500U) << "60 were asked, 10 are used";
+  EXPECT_EQ(rates(idle)[1], 0U);
+}
+
+TEST(Rates, TakeBackWhatWasLentAsSoonAsItIsWanted) {
+  const GrantDemand grants[] = {elastic(30, true, 85), limited(60)};
+  EXPECT_GE(rates(grants)[0], 3000U);
+  EXPECT_LE(rates(grants)[0], 4400U) << "what nobody asked for stays";
+}
+
+TEST(Rates, NeverPutAnElasticGrantBelowItsFloor) {
+  const GrantDemand grants[] = {elastic(40, true, 40), limited(60), open(true, 0)};
+  EXPECT_GE(rates(grants)[0], 4000U);
+  EXPECT_GE(rates(grants)[2], kLeastPermyriad);
+}
+
+TEST(Rates, ShareAmongElasticGrantsEqually) {
+  const GrantDemand grants[] = {elastic(20, true, 20), elastic(30, true, 30)};
+  const auto result = rates(grants);
+  EXPECT_NEAR(result[0] - 2000.0, result[1] - 3000.0, 2);
+  EXPECT_GE(result[0] + result[1], 10000U);
+}
+
 TEST(Rates, NeverStarveAnybody) {
   const GrantDemand grants[] = {limited(60), limited(40), open(true, 0)};
   EXPECT_GE(rates(grants)[2], kLeastPermyriad);

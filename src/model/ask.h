@@ -12,7 +12,7 @@
 namespace kiboko {
 
 // When a compute limit counts: only while others use the device too, always, or never. HAMi's words.
-enum class CorePolicy { Default, Force, Disable };
+enum class CorePolicy { Default, Force, Disable, Elastic };
 enum class Priority { High, Low };
 
 struct Ask {

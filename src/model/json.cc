@@ -77,7 +77,7 @@ Result<Enum> word_of(const Json& json, std::string_view key, const std::array<st
   return fail(Errc::Invalid, "'{}' is '{}': use one of {}", key, text, known);
 }
 
-constexpr std::array<std::string_view, 3> kPolicies = {"default", "force", "disable"};
+constexpr std::array<std::string_view, 4> kPolicies = {"default", "force", "disable", "elastic"};
 constexpr std::array<std::string_view, 2> kPriorities = {"high", "low"};
 constexpr std::array<std::string_view, 5> kStates = {"waiting", "granted", "running", "ending", "ended"};
 constexpr std::array<std::string_view, 2> kKinds = {"share", "exclusive"};

@@ -40,7 +40,7 @@ void store_words(GrantSettings& to, const GrantSettings& from) {
 }
 
 bool in_range(const GrantSettings& settings) {
-  if (settings.core_policy > static_cast<std::uint32_t>(CorePolicy::Disable)) return false;
+  if (settings.core_policy > static_cast<std::uint32_t>(CorePolicy::Elastic)) return false;
   for (const GrantSettingsDevice& device : settings.devices)
     if (device.core_percent > 100) return false;
   return true;

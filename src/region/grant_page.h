@@ -22,11 +22,12 @@ inline constexpr std::uint32_t kGrantPageVersion = 1;
 inline constexpr std::size_t kGrantPageBytes = 4096;
 inline constexpr std::size_t kMaxDevices = 16;
 
-// When a compute limit counts. The words are those of HAMi's GPU_CORE_UTILIZATION_POLICY.
+// When a compute limit counts. The words are those of HAMi's GPU_CORE_UTILIZATION_POLICY, but for Elastic.
 enum class CorePolicy : std::uint32_t {
   Default = 0,  // only while somebody else uses the device too
   Force = 1,    // always
   Disable = 2,  // never; the counters are still kept
+  Elastic = 3,  // as Default, but the limit is a floor: the agent lends what others leave idle (rate_permyriad)
 };
 
 struct GrantIdentityDevice {

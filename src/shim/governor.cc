@@ -64,8 +64,9 @@ Rule rule_for(unsigned device, std::int64_t now) {
   const region::CorePolicy policy = state.policy.load(std::memory_order_relaxed);
   std::uint32_t permyriad = percent_of(device) * 100;
   if (policy == region::CorePolicy::Disable) return {false, {10000}, depth};
-  if (policy == region::CorePolicy::Default && !contended(device, now)) return {false, {10000}, depth};
-  if (policy == region::CorePolicy::Default && state.page != nullptr) {
+  const bool always = policy == region::CorePolicy::Force;
+  if (!always && !contended(device, now)) return {false, {10000}, depth};
+  if (!always && state.page != nullptr) {
     const region::GrantLive& live = state.page->live;
     const std::uint32_t effective = live.devices[device].rate_permyriad.load(std::memory_order_relaxed);
     const bool fresh =
