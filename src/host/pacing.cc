@@ -12,6 +12,7 @@ namespace kiboko::host {
 namespace {
 
 constexpr double kBudget = 10400;  // a little over the whole device: nobody idles it while another is being refilled
+constexpr double kNotLent = 500;   // that little, and a little more, so that a lender still reaches its own
 
 int next_in_round(std::uint64_t busy, int from, int count) {
   for (int step = 1; step <= count; ++step) {
@@ -46,7 +47,8 @@ std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
     return (grants[a].hungry ? 1e9 : wants(a)) < (grants[b].hungry ? 1e9 : wants(b));
   });
   for (std::size_t k = 0; k < open.size(); ++k) {
-    const double part = std::max(left, 0.0) / static_cast<double>(open.size() - k);
+    const double reserve = grants[open[k]].elastic ? kNotLent : 0;
+    const double part = std::max(left - reserve, 0.0) / static_cast<double>(open.size() - k);
     const double mine = grants[open[k]].hungry ? part : std::min(part, wants(open[k]));
     left -= mine;
     // A grant that is content may still grow to an equal part at once; the others give way in the next round.
