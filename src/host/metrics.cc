@@ -55,6 +55,23 @@ constexpr GrantFigure kGrantFigures[] = {
      [](const GrantDevice&, const DeviceUse& u) { return u.compute_percent; }},
 };
 
+constexpr double kSecond = 1e9;
+
+constexpr GrantFigure kGrantCounters[] = {
+    {"kiboko_grant_launches_total", "Kernels and graphs that its processes launched there",
+     [](const GrantDevice&, const DeviceUse& u) {
+       return u.counters ? std::optional(static_cast<double>(u.counters->launches)) : std::nullopt;
+     }},
+    {"kiboko_grant_throttled_seconds_total", "Time that their threads waited for the grant's compute share",
+     [](const GrantDevice&, const DeviceUse& u) {
+       return u.counters ? std::optional(static_cast<double>(u.counters->throttled_ns) / kSecond) : std::nullopt;
+     }},
+    {"kiboko_grant_memory_refusals_total", "Allocations that were refused for the grant's limit",
+     [](const GrantDevice&, const DeviceUse& u) {
+       return u.counters ? std::optional(static_cast<double>(u.counters->refusals)) : std::nullopt;
+     }},
+};
+
 constexpr net::MetricFamily kOthers[] = {
     {"kiboko_grants", net::MetricKind::Gauge, "Grants by state", {}},
     {"kiboko_queue_length", net::MetricKind::Gauge, "Asks that wait", {}},
@@ -64,8 +81,25 @@ constexpr net::MetricFamily kOthers[] = {
 };
 
 template <class Figure, std::size_t N>
-void describe(std::vector<net::MetricFamily>& families, const Figure (&figures)[N]) {
-  for (const Figure& figure : figures) families.push_back({figure.name, net::MetricKind::Gauge, figure.help, {}});
+void describe(std::vector<net::MetricFamily>& families, const Figure (&figures)[N],
+              net::MetricKind kind = net::MetricKind::Gauge) {
+  for (const Figure& figure : figures) families.push_back({figure.name, kind, figure.help, {}});
+}
+
+// One sample per grant and device that has a value.
+std::vector<Sample> samples_of(const Host& host, const GrantFigure& figure) {
+  std::vector<Sample> samples;
+  for (const LiveGrant* live : host.live()) {
+    const auto& used = live->meter.usage().devices;
+    for (std::size_t i = 0; i < live->grant().devices.size(); ++i) {
+      const GrantDevice& device = live->grant().devices[i];
+      if (const auto value = figure.value(device, i < used.size() ? used[i] : DeviceUse{}))
+        samples.push_back(
+            {{{"grant", live->grant().id.text}, {"user", live->grant().owner.user}, {"device", device.uuid.text}},
+             *value});
+    }
+  }
+  return samples;
 }
 
 }  // namespace
@@ -75,6 +109,7 @@ std::span<const net::MetricFamily> host_metric_families() {
     std::vector<net::MetricFamily> families(std::begin(kOthers), std::end(kOthers));
     describe(families, kDeviceFigures);
     describe(families, kGrantFigures);
+    describe(families, kGrantCounters, net::MetricKind::Counter);
     return families;
   }();
   return kFamilies;
@@ -91,20 +126,8 @@ void fill_metrics(const Host& host, net::Metrics& metrics) {
             {{{"device", states[i].device.uuid.text}, {"index", std::to_string(states[i].device.index)}}, *value});
     metrics.replace(figure.name, std::move(samples));
   }
-  for (const GrantFigure& figure : kGrantFigures) {
-    std::vector<Sample> samples;
-    for (const LiveGrant* live : host.live()) {
-      const auto& used = live->meter.usage().devices;
-      for (std::size_t i = 0; i < live->grant().devices.size(); ++i) {
-        const GrantDevice& device = live->grant().devices[i];
-        if (const auto value = figure.value(device, i < used.size() ? used[i] : DeviceUse{}))
-          samples.push_back(
-              {{{"grant", live->grant().id.text}, {"user", live->grant().owner.user}, {"device", device.uuid.text}},
-               *value});
-      }
-    }
-    metrics.replace(figure.name, std::move(samples));
-  }
+  for (const GrantFigure& figure : kGrantFigures) metrics.replace(figure.name, samples_of(host, figure));
+  for (const GrantFigure& figure : kGrantCounters) metrics.replace(figure.name, samples_of(host, figure));
   std::array<double, 4> by_state{};
   for (const LiveGrant* live : host.live()) ++by_state[static_cast<std::size_t>(live->grant().state)];
   std::vector<Sample> states_now;

@@ -21,7 +21,12 @@ RegionSlotView view_of(const region::SnapshotSlot& slot, std::size_t device_coun
   RegionSlotView view;
   view.process = {static_cast<pid_t>(slot.pid), slot.start_time, slot.pid_ns};
   view.host_pid = static_cast<pid_t>(slot.pid_ns == own_namespace ? slot.pid : slot.host_pid);
-  for (std::size_t device = 0; device < device_count; ++device) view.charged.push_back(Bytes{slot.charged[device]});
+  view.nonce = slot.nonce;
+  for (std::size_t device = 0; device < device_count; ++device) {
+    const region::SnapshotCounters& counters = slot.counters[device];
+    view.charged.push_back(Bytes{slot.charged[device]});
+    view.counters.push_back({counters.launches, counters.throttled_ns, counters.oom_refusals});
+  }
   return view;
 }
 
@@ -79,6 +84,26 @@ void UsageMeter::name_processes(const std::vector<ProcessId>& members) {
     if (const auto stat = process_stat(process.pid)) process.command = stat->command;
 }
 
+// A slot's counters end with its process: what was added since the last look is kept. The words are the tenant's.
+void UsageMeter::count(const RegionView& region) {
+  counted_.resize(usage_.devices.size());
+  std::map<std::uint64_t, std::vector<UseCounters>> now;
+  for (const RegionSlotView& slot : region.slots) {
+    const auto known = last_counted_.find(slot.nonce);
+    for (std::size_t i = 0; i < std::min(slot.counters.size(), counted_.size()); ++i) {
+      const UseCounters before =
+          known != last_counted_.end() && i < known->second.size() ? known->second[i] : UseCounters{};
+      const auto more = [](std::uint64_t then, std::uint64_t value) { return value > then ? value - then : 0; };
+      counted_[i].launches += more(before.launches, slot.counters[i].launches);
+      counted_[i].throttled_ns += more(before.throttled_ns, slot.counters[i].throttled_ns);
+      counted_[i].refusals += more(before.refusals, slot.counters[i].refusals);
+    }
+    now[slot.nonce] = slot.counters;
+  }
+  last_counted_ = std::move(now);
+  for (std::size_t i = 0; i < counted_.size(); ++i) usage_.devices[i].counters = counted_[i];
+}
+
 void UsageMeter::read_share(const Grant& grant, const RegionView& region, const std::vector<ProcessId>& members,
                             const Survey* survey, std::uint64_t now_ns) {
   usage_ = {};
@@ -106,6 +131,7 @@ void UsageMeter::read_share(const Grant& grant, const RegionView& region, const 
     usage_.devices[i].compute_percent =
         std::min({100.0, share, driver_percent(survey, grant.devices[i].uuid, slot_pids_).value_or(100.0)});
   }
+  count(region);
   last_covered_ = region.covered_ns;
   last_ns_ = now_ns;
   name_processes(members);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,10 +19,19 @@ struct RegionSnapshot;
 
 namespace kiboko {
 
+// What a grant's library has counted on one device. Ever-growing.
+struct UseCounters {
+  std::uint64_t launches = 0;      // kernels and graphs
+  std::uint64_t throttled_ns = 0;  // that threads waited for the compute share
+  std::uint64_t refusals = 0;      // of memory, for the limit
+};
+
 struct RegionSlotView {
-  ProcessId process;           // as its own pid namespace counts
-  pid_t host_pid = 0;          // as we count; 0 = not known
-  std::vector<Bytes> charged;  // by device of the grant
+  ProcessId process;                       // as its own pid namespace counts
+  pid_t host_pid = 0;                      // as we count; 0 = not known
+  std::vector<Bytes> charged;              // by device of the grant
+  std::uint64_t nonce = 0;                 // of the library's load: the slot's counters began with it
+  std::vector<UseCounters> counters = {};  // by device of the grant
 };
 
 struct RegionView {
@@ -46,6 +56,7 @@ class RegionReader {
 struct DeviceUse {
   std::optional<Bytes> used;
   std::optional<double> compute_percent;
+  std::optional<UseCounters> counters;  // of all its processes so far; a share's alone
 };
 struct ProcessUse {
   pid_t pid = 0;
@@ -73,11 +84,14 @@ class UsageMeter {
   bool was_read() const { return last_ns_ != 0; }  // a share whose region had something in it
 
  private:
+  void count(const RegionView& region);
   void name_processes(const std::vector<ProcessId>& members);
 
   GrantUsage usage_;
   std::vector<pid_t> slot_pids_;
-  std::vector<ProcessId> slots_elsewhere_;  // of other pid namespaces
+  std::vector<ProcessId> slots_elsewhere_;                          // of other pid namespaces
+  std::map<std::uint64_t, std::vector<UseCounters>> last_counted_;  // by nonce, of the slots there are
+  std::vector<UseCounters> counted_;                                // by device
   std::vector<std::uint64_t> last_covered_;
   std::uint64_t last_ns_ = 0;
 };

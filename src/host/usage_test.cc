@@ -20,7 +20,7 @@ RegionView one_slot(pid_t pid, Bytes charged, std::uint64_t covered_ns = 0) {
 TEST(Usage, MemoryIsTheSumOverTheSlots) {
   UsageMeter meter;
   RegionView region = one_slot(::getpid(), 1_GiB);
-  region.slots.push_back({{}, 0, {2_GiB}});  // in a container: its pid says nothing here
+  region.slots.push_back({{}, 0, {2_GiB}, 0});  // in a container: its pid says nothing here
   meter.read_share(a_grant("g-0"), region, {}, nullptr, kSecond);
   EXPECT_EQ(meter.usage().devices.at(0).used, 3_GiB);
   ASSERT_EQ(meter.usage().processes.size(), 1U);
@@ -44,6 +44,27 @@ TEST(Usage, ComputeIsWhatWasCoveredByTheTimeThatPassed) {
   EXPECT_EQ(meter.usage().devices[0].compute_percent, std::nullopt);  // not known after one look
   meter.read_share(a_grant("g-0"), one_slot(1, 1_GiB, 5 * kSecond + kSecond / 4), {}, nullptr, 11 * kSecond);
   EXPECT_EQ(meter.usage().devices[0].compute_percent, 25.0);
+}
+
+TEST(Usage, CountersOutliveTheProcessesThatCounted) {
+  UsageMeter meter;
+  RegionView region = one_slot(::getpid(), 1_GiB);
+  region.slots[0].nonce = 1;
+  region.slots[0].counters = {{.launches = 10, .throttled_ns = 500, .refusals = 1}};
+  meter.read_share(a_grant("g-0"), region, {}, nullptr, kSecond);
+  EXPECT_EQ(meter.usage().devices[0].counters->launches, 10U);
+  region.slots[0].counters[0].launches = 14;
+  meter.read_share(a_grant("g-0"), region, {}, nullptr, 2 * kSecond);
+  EXPECT_EQ(meter.usage().devices[0].counters->launches, 14U);
+  region.slots[0].nonce = 2;  // another process in the same slot
+  region.slots[0].counters = {{.launches = 3, .throttled_ns = 0, .refusals = 2}};
+  meter.read_share(a_grant("g-0"), region, {}, nullptr, 3 * kSecond);
+  EXPECT_EQ(meter.usage().devices[0].counters->launches, 17U);
+  EXPECT_EQ(meter.usage().devices[0].counters->throttled_ns, 500U);
+  EXPECT_EQ(meter.usage().devices[0].counters->refusals, 3U);
+  region.slots[0].counters[0].launches = 0;  // a tenant may turn it back
+  meter.read_share(a_grant("g-0"), region, {}, nullptr, 4 * kSecond);
+  EXPECT_EQ(meter.usage().devices[0].counters->launches, 17U);
 }
 
 TEST(Usage, TimeThatOthersHeldTheDeviceIsNotTheGrants) {

@@ -69,6 +69,9 @@ Json grant_view(const Host& host, const LiveGrant& live, const Caller& caller) {
     const DeviceUse use = i < used.size() ? used[i] : DeviceUse{};
     json["devices"][i]["used_bytes"] = bytes_or_null(use.used);
     json["devices"][i]["compute_percent"] = or_null(use.compute_percent);
+    json["devices"][i]["launches"] = use.counters ? Json(use.counters->launches) : Json(nullptr);
+    json["devices"][i]["throttled_ms"] = use.counters ? Json(use.counters->throttled_ns / 1'000'000) : Json(nullptr);
+    json["devices"][i]["memory_refusals"] = use.counters ? Json(use.counters->refusals) : Json(nullptr);
   }
   const bool has_page = holds_share(grant.state) && grant.kind == GrantKind::Share;
   json["page"] = has_page ? Json(live.paths.page) : Json(nullptr);
@@ -84,10 +87,9 @@ Json grant_view(const Host& host, const LiveGrant& live, const Caller& caller) {
 
 Json ended_view(const Grant& grant, const Caller& caller) {
   Json json = to_json(grant);
-  for (Json& device : json["devices"]) {
-    device["used_bytes"] = nullptr;
-    device["compute_percent"] = nullptr;
-  }
+  for (Json& device : json["devices"])
+    for (const char* use : {"used_bytes", "compute_percent", "launches", "throttled_ms", "memory_refusals"})
+      device[use] = nullptr;
   json["processes"] = Json::array();
   json["page"] = nullptr;
   json["region"] = nullptr;
