@@ -12,6 +12,7 @@
 
 #include "region/account.h"
 #include "region/test_files.h"
+#include "region/test_stacks.h"
 
 namespace kiboko::region {
 
@@ -61,14 +62,15 @@ template <class Body>
 pid_t start_child(Body body) {
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
-  ::alarm(60);  // nothing here may outlive a test
+  ::alarm(90);  // nothing here may outlive a test
   ::_exit(body());
 }
 
 inline int wait_for(pid_t pid) {
   int status = -1;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
+  if (ended_within(pid, 60, &status)) return status;
+  print_stacks_and_kill(pid);
+  ::waitpid(pid, &status, 0);
   return status;
 }
 inline int exit_code_of(pid_t pid) {

@@ -17,6 +17,8 @@
 #include <string_view>
 #include <thread>
 
+#include "region/test_stacks.h"
+
 namespace kiboko::host_test {
 namespace {
 
@@ -155,6 +157,7 @@ std::string Child::errors() {
 // Waits for the program and not for the end of its output: what it left behind may keep that open.
 Ended Child::wait(const std::string& input) {
   std::string_view rest = input;
+  bool late = false;
   if (in_ >= 0) ::fcntl(in_, F_SETFL, O_NONBLOCK);  // it may write before it has read all
   for (const auto until = Clock::now() + kEndLimit; !ended();) {
     const ssize_t written = rest.empty() || in_ < 0 ? 0 : ::write(in_, rest.data(), rest.size());
@@ -162,7 +165,7 @@ Ended Child::wait(const std::string& input) {
     if (rest.empty() || (written < 0 && errno != EAGAIN)) close_input();
     if (out_ < 0 && err_ < 0) std::this_thread::sleep_for(5ms);
     pump(20);
-    if (Clock::now() > until) signal(SIGKILL);
+    if (!late && Clock::now() > until) late = true, region::print_stacks_and_kill(pid_);
   }
   while (pump(0)) {
   }

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "region/test_stacks.h"
+
 namespace kiboko::shim_test {
 namespace {
 
@@ -132,7 +134,7 @@ Ended Process::wait() {
   const auto until = Clock::now() + kRunLimit;
   bool late = false;
   while (pump(100) && !late) late = Clock::now() > until;
-  if (late) ::kill(pid_, SIGKILL);
+  if (late) region::print_stacks_and_kill(pid_);
   int status = 0;
   ::waitpid(pid_, &status, 0);
   pid_ = -1;
