@@ -6,6 +6,10 @@
 #include <elf.h>
 #include <link.h>
 
+#include <atomic>
+
+#include "region/os.h"
+
 namespace kiboko::shim {
 namespace {
 
@@ -111,20 +115,58 @@ int visit(dl_phdr_info* info, std::size_t, void* argument) {
   return 1;
 }
 
+// glibc gives the child of a fork two of the loader's locks anew, but not the one that a walk holds: a fork during
+// another thread's walk would leave a child that hangs at its own first. So forks and walks keep out of each other's
+// way. Both give up after a while, for one thread may be at both: a signal handler, or another library's fork handler.
+constexpr unsigned kPatience = 200;
+constexpr std::uint64_t kPatienceStepNs = 50'000;
+std::atomic<int> forks{0}, walks{0};
+
+void wait_until_none(const std::atomic<int>& others) {
+  for (unsigned i = 0; others.load() > 0 && i < kPatience; ++i) region::os::sleep_ns(kPatienceStepNs);
+}
+
+LoadedLibrary find_library(Search search) {
+  const region::os::KeepErrno keep;
+  walks.fetch_add(1);
+  while (forks.load() > 0) {
+    walks.fetch_sub(1);
+    wait_until_none(forks);
+    walks.fetch_add(1);
+    if (forks.load() > 0) break;  // perhaps our own
+  }
+  dl_iterate_phdr(visit, &search);
+  walks.fetch_sub(1);
+  return search.found;
+}
+
 }  // namespace
+
+void elf_before_fork() {
+  const region::os::KeepErrno keep;
+  forks.fetch_add(1);
+  wait_until_none(walks);
+}
+
+void elf_after_fork(bool in_child) {
+  if (in_child) {
+    forks.store(0);
+    walks.store(0);
+  } else {
+    forks.fetch_sub(1);
+  }
+}
 
 LoadedLibrary find_library_by_soname(const char* soname) {
   Search search;
   search.soname = soname;
-  dl_iterate_phdr(visit, &search);
-  return search.found;
+  return find_library(search);
 }
 
 LoadedLibrary find_library_by_address(const void* address) {
   Search search;
   search.address = address;
-  dl_iterate_phdr(visit, &search);
-  return search.found;
+  return find_library(search);
 }
 
 const char* soname_of(const LoadedLibrary& library) {

@@ -2,7 +2,7 @@
 //
 // The shim exports dlsym itself, so it cannot ask dlsym for the real one; and it must not dlopen anything, so that a
 // program without CUDA never maps a driver. Everything here only reads what the loader has mapped already. Safe from
-// any thread; takes the loader's lock for the length of one walk.
+// any thread; takes the loader's lock for the length of one walk, and keeps forks waiting for that long (fork.h).
 #pragma once
 
 #include <cstdint>
@@ -36,5 +36,8 @@ inline bool same_text(const char* a, const char* b) {
 }
 
 const char* soname_of(const LoadedLibrary& library);
+
+void elf_before_fork();
+void elf_after_fork(bool in_child);
 
 }  // namespace kiboko::shim

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "region/os.h"
+#include "shim/fork.h"
 #include "shim/route.h"
 #include "shim/state.h"
 #include "shim/variables.h"
@@ -322,6 +323,12 @@ nvmlReturn_t memory_info(nvmlReturn_t (*driver)(nvmlDevice_t, Memory*), nvmlDevi
 }
 
 }  // namespace
+
+void kiboko::shim::nvml_after_fork() {
+  if (variable_books_state.load(std::memory_order_relaxed) != 1) return;
+  variable_books.close();
+  variable_books_state.store(0, std::memory_order_relaxed);
+}
 
 SHIM_EXPORT nvmlReturn_t nvmlDeviceGetCount(unsigned* count) {
   discover_nvml();

@@ -10,7 +10,9 @@
 
 #include <atomic>
 
+#include "region/os.h"
 #include "shim/elf.h"
+#include "shim/fork.h"
 
 namespace kiboko::shim {
 
@@ -155,7 +157,7 @@ void remember_pointer(void* pointer, unsigned id) {
   unsigned at = pointer_bucket(pointer);
   while (void* there = pointers.pointer[at].load(std::memory_order_relaxed)) {
     if (there == pointer) {  // the rows are told apart by name and version
-      pointers.shared[at] = true;
+      if (pointers.row[at] != id) pointers.shared[at] = true;
       return;
     }
     at = (at + 1) % kBuckets;
@@ -206,7 +208,10 @@ bool learn(const LoadedLibrary& library, bool cuda) {
   std::atomic<bool>& known = cuda ? cuda_known : nvml_known;
   // Two threads may look up at once; the loser waits for a walk over one symbol table, with no lock of the loader held.
   int expected = 0;
-  while (!discovering.compare_exchange_weak(expected, 1, std::memory_order_acquire)) expected = 0;
+  while (!discovering.compare_exchange_weak(expected, 1, std::memory_order_acquire)) {
+    expected = 0;
+    region::os::yield_cpu();
+  }
   if (!known.load(std::memory_order_relaxed)) {
     (cuda ? cuda_library : nvml_library) = library;
     cuda ? fill_cuda(library) : fill_nvml(library);
@@ -221,6 +226,7 @@ bool is_drivers(void* found, bool cuda) {
   std::atomic<bool>& known = cuda ? cuda_known : nvml_known;
   const LoadedLibrary& library = cuda ? cuda_library : nvml_library;
   if (known.load(std::memory_order_acquire)) return library.contains(found);
+  watch_forks();
   const LoadedLibrary candidate = find_library_by_address(found);
   if (!(cuda ? is_cuda_driver(candidate) : is_nvml(candidate))) return false;
   return learn(candidate, cuda) && library.contains(found);
@@ -248,12 +254,19 @@ HookId hook_by_symbol(const char* name) {
   return kHookCount;
 }
 
+// What was learnt half way is learnt again, to the same end.
+void route_after_fork() { discovering.store(0, std::memory_order_relaxed); }
+
 bool discover_driver() {
-  return cuda_known.load(std::memory_order_acquire) || learn(find_library_by_soname("libcuda.so.1"), true);
+  if (cuda_known.load(std::memory_order_acquire)) return true;
+  watch_forks();
+  return learn(find_library_by_soname("libcuda.so.1"), true);
 }
 
 bool discover_nvml() {
-  return nvml_known.load(std::memory_order_acquire) || learn(find_library_by_soname("libnvidia-ml.so.1"), false);
+  if (nvml_known.load(std::memory_order_acquire)) return true;
+  watch_forks();
+  return learn(find_library_by_soname("libnvidia-ml.so.1"), false);
 }
 
 namespace {
@@ -325,6 +338,7 @@ __attribute__((visibility("hidden"))) std::atomic<void*> kiboko_real_dlvsym{null
 
 // Both live in libc.so.6 from glibc 2.34 on, in libdl.so.2 before. Returns the real dlsym.
 __attribute__((visibility("hidden"))) void kiboko_find_real_dlsym() {
+  watch_forks();
   for (const char* soname : {"libc.so.6", "libdl.so.2"}) {
     const LoadedLibrary library = find_library_by_soname(soname);
     void* dlsym_pointer = find_symbol(library, "dlsym");

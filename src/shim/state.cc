@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shim/fork.h"
 #include "shim/launch.h"
 #include "shim/route.h"
 #include "shim/table.h"
@@ -178,6 +179,7 @@ std::atomic<int> attach_lock{0};
 int attach_once(bool cuda, region::PageError* error) {
   int done = state.attached.load(std::memory_order_acquire);
   if (done != 0) return done;
+  watch_forks();
   int expected = 0;
   while (!attach_lock.compare_exchange_weak(expected, 1, std::memory_order_acquire)) {
     expected = 0;
@@ -198,16 +200,6 @@ std::uint64_t random_nonce() {
     nonce = static_cast<std::uint64_t>(getpid()) * 0x9e3779b97f4a7c15ULL ^ reinterpret_cast<std::uintptr_t>(&nonce);
   return nonce;
 }
-
-void in_forked_child() {
-  attach_lock.store(0, std::memory_order_relaxed);
-  if (state.phase.load(std::memory_order_relaxed) == Phase::Idle) return;
-  state.phase.store(Phase::Forked, std::memory_order_relaxed);
-  launch_after_fork();
-}
-
-extern "C" int __register_atfork(void (*)(), void (*)(), void (*)(), void*);
-extern "C" void* __dso_handle;
 
 __attribute__((destructor)) void leave() {
   if (state.phase.load(std::memory_order_acquire) == Phase::Active) region::release_slot(state.region, state.slot);
@@ -237,13 +229,22 @@ Phase start() {
     say("the disk that holds its region is full");
     return Phase::Refused;
   }
-  __register_atfork(nullptr, nullptr, in_forked_child, &__dso_handle);
   return Phase::Active;
 }
 
 }  // namespace
 
+void state_after_fork() {
+  if (attach_lock.exchange(0, std::memory_order_relaxed) != 0 && state.attached.load(std::memory_order_relaxed) == 0)
+    state.region.close();  // opened and not checked yet
+  const Phase phase = state.phase.load(std::memory_order_relaxed);
+  if (phase != Phase::Starting && phase != Phase::Active) return;
+  state.phase.store(Phase::Forked, std::memory_order_relaxed);
+  launch_after_fork();
+}
+
 bool activate() {
+  watch_forks();
   Phase seen = Phase::Idle;
   if (state.phase.compare_exchange_strong(seen, Phase::Starting, std::memory_order_acq_rel)) {
     seen = start();

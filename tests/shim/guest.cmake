@@ -1,0 +1,16 @@
+# A hard guest's life: forks and exits at the worst of moments, and what we cost a process.
+add_executable(shim_guest_program EXCLUDE_FROM_ALL guest_program.cc guest_fork.cc)
+target_compile_options(shim_guest_program PRIVATE -Wall -Wextra -Werror)
+target_include_directories(shim_guest_program PRIVATE ${PROJECT_SOURCE_DIR}/src)
+set_target_properties(shim_guest_program PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/shim
+  BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH $ORIGIN)
+target_link_libraries(shim_guest_program PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+
+if(BUILD_TESTING)
+  add_executable(shim_guest_test process.cc tenant.cc guest_test.cc)
+  target_link_libraries(shim_guest_test PRIVATE kiboko_region kiboko_warnings GTest::gmock GTest::gtest_main)
+  target_compile_definitions(shim_guest_test PRIVATE $<TARGET_PROPERTY:shim_test,COMPILE_DEFINITIONS>)
+  add_dependencies(shim_guest_test kiboko standin_cuda standin_nvml kiboko_sim_cuda kiboko_sim_nvml shim_probe
+    shim_guest_program)
+  gtest_discover_tests(shim_guest_test TEST_PREFIX "shim." PROPERTIES LABELS "shim" TIMEOUT 300)
+endif()
