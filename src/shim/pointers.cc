@@ -1,5 +1,6 @@
 #include "shim/pointers.h"
 
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -61,15 +62,61 @@ bool Bias::enter_slowly() {
   return false;
 }
 
+// ---- room ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::size_t kOwnPages = 4096;          // from this size on, room is mapped for itself
+constexpr std::size_t kSharedBytes = 64 * 1024;  // mapped at once; what nobody touches takes no memory
+
+struct Spare {
+  Spare* next;
+};
+std::atomic<std::uint32_t> room_lock{0};  // taken last, and no system call but mmap under it
+Spare* spares[3];                         // of 512, 1,024 and 2,048 bytes
+char* fresh = nullptr;                    // zeroed
+std::size_t fresh_bytes = 0;
+
 void* map_pages(std::size_t bytes) {
   const region::os::KeepErrno keep;
   void* pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return pages == MAP_FAILED ? nullptr : pages;
 }
 
-void unmap_pages(void* pages, std::size_t bytes) {
-  const region::os::KeepErrno keep;
-  munmap(pages, bytes);
+unsigned size_class(std::size_t bytes) { return bytes <= kLeastRoom ? 0 : bytes <= 2 * kLeastRoom ? 1 : 2; }
+
+}  // namespace
+
+void* take_room(std::size_t bytes) {
+  if (bytes >= kOwnPages) return map_pages(bytes);
+  const unsigned size = size_class(bytes);
+  const SpinBit held(room_lock);
+  if (Spare* spare = spares[size]; spare != nullptr) {
+    spares[size] = spare->next;
+    return memset(static_cast<void*>(spare), 0, kLeastRoom << size);
+  }
+  if (fresh_bytes < kLeastRoom << size) {
+    void* pages = map_pages(kSharedBytes);
+    if (pages == nullptr) return nullptr;
+    fresh = static_cast<char*>(pages);
+    fresh_bytes = kSharedBytes;
+  }
+  void* room = fresh;
+  fresh += kLeastRoom << size;
+  fresh_bytes -= kLeastRoom << size;
+  return room;
+}
+
+void give_room(void* room, std::size_t bytes) {
+  if (bytes >= kOwnPages) {
+    const region::os::KeepErrno keep;
+    munmap(room, bytes);
+    return;
+  }
+  const SpinBit held(room_lock);
+  auto* spare = static_cast<Spare*>(room);
+  spare->next = spares[size_class(bytes)];
+  spares[size_class(bytes)] = spare;
 }
 
 }  // namespace kiboko::shim

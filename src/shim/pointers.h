@@ -2,8 +2,9 @@
 //
 // One table per key space, because a VMM handle may have the value of somebody's pointer. Sharded by hash, open
 // addressing; a table or a shard of it is held for a few instructions, never while the driver runs. Entries live in
-// pages mapped by us, so that a program with its own malloc is left alone; deletion shifts entries back instead of
-// leaving tombstones, so that age does not slow a look-up. Any thread may call; the child of a fork must not (state.h:
+// pages mapped by us, so that a program with its own malloc is left alone; shards begin small and share pages, so that
+// a program with few allocations has few of them. Deletion shifts entries back instead of leaving tombstones, so that
+// age does not slow a look-up. Any thread may call; the child of a fork must not (state.h:
 // Forked).
 //
 // A key that the driver hands out while we still hold it was freed on a way that we do not see: the old entry is
@@ -18,9 +19,11 @@
 
 namespace kiboko::shim {
 
-// Zeroed pages, or nullptr.
-void* map_pages(std::size_t bytes);
-void unmap_pages(void* pages, std::size_t bytes);
+// Zeroed room for entries, or nullptr. Below a page it is cut from pages that all tables share; given back, it serves
+// whoever grows next.
+void* take_room(std::size_t bytes);
+void give_room(void* room, std::size_t bytes);
+inline constexpr std::size_t kLeastRoom = 512;
 
 class SpinBit {
  public:
@@ -156,7 +159,8 @@ class Table {
     std::size_t capacity = 0, count = 0;
     Entry* entries = nullptr;
   };
-  static constexpr std::size_t kFirstCapacity = sizeof(Entry) <= 16 ? 256 : 64;
+  static constexpr std::size_t kFirstCapacity = sizeof(Entry) <= 16 ? 32 : 8;
+  static_assert(kFirstCapacity * sizeof(Entry) <= kLeastRoom);
 
   static std::uint64_t hash(std::uint64_t key) {
     key ^= key >> 32;
@@ -193,7 +197,7 @@ class Table {
 
   static bool grow(Shard& shard) {
     const std::size_t capacity = shard.capacity == 0 ? kFirstCapacity : 2 * shard.capacity;
-    auto* entries = static_cast<Entry*>(map_pages(capacity * sizeof(Entry)));
+    auto* entries = static_cast<Entry*>(take_room(capacity * sizeof(Entry)));
     if (entries == nullptr) return shard.count + 1 < shard.capacity;  // slower, but there is room
     Entry* old = shard.entries;
     const std::size_t old_capacity = shard.capacity;
@@ -202,7 +206,7 @@ class Table {
     shard.shift = 64U - static_cast<unsigned>(__builtin_ctzll(capacity));
     for (std::size_t i = 0; i < old_capacity; ++i)
       if (old[i].key != 0) entries[slot_of(shard, old[i].key)] = old[i];
-    if (old != nullptr) unmap_pages(old, old_capacity * sizeof(Entry));
+    if (old != nullptr) give_room(old, old_capacity * sizeof(Entry));
     return true;
   }
 

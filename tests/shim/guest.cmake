@@ -1,5 +1,5 @@
 # A hard guest's life: forks and exits at the worst of moments, and what we cost a process.
-add_executable(shim_guest_program EXCLUDE_FROM_ALL guest_program.cc guest_fork.cc)
+add_executable(shim_guest_program EXCLUDE_FROM_ALL guest_program.cc guest_fork.cc guest_memory.cc)
 target_compile_options(shim_guest_program PRIVATE -Wall -Wextra -Werror)
 target_include_directories(shim_guest_program PRIVATE ${PROJECT_SOURCE_DIR}/src)
 set_target_properties(shim_guest_program PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/shim

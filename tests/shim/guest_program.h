@@ -47,9 +47,11 @@ struct Scenario {
 };
 
 void fork_storm();
+void private_memory();
 
 inline constexpr Scenario kScenarios[] = {
     {"fork-storm", fork_storm},
+    {"private-memory", private_memory},
 
 };
 

@@ -1,6 +1,9 @@
 // The library as a guest of programs that do what programs seldom do. The work is done by guest_program.cc.
 #include <gmock/gmock.h>
 
+#include <map>
+#include <sstream>
+
 #include "tenant.h"
 
 namespace kiboko::shim_test {
@@ -29,6 +32,31 @@ TEST_P(Visit, EndsWithAForkWithoutAPageToo) {
   tenant.environment["CUDA_DEVICE_MEMORY_LIMIT"] = "1024m";
   tenant.environment["CUDA_DEVICE_MEMORY_SHARED_CACHE"] = tenant.path("cache");
   expect_well({"fork-storm", rounds(), std::to_string(kGiB)});
+}
+
+// ---- what it costs
+
+// Memory of the process's own at each stage, in KiB.
+std::map<std::string, long> private_memory(const Ended& ended) {
+  std::map<std::string, long> stages;
+  for (const std::string& line : lines_of(ended.out)) {
+    std::istringstream in(line);
+    std::string stage;
+    in >> stage >> stages[stage];
+  }
+  return stages;
+}
+
+TEST_P(Visit, CostsLittleMemoryOfTheProcess) {
+  if (sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
+  tenant.grant({{0, kGiB, 50}});
+  const auto with = private_memory(guest({"private-memory"}));
+  tenant.with_shim(false);
+  tenant.environment.erase("KIBOKO_GRANT");
+  const auto without = private_memory(guest({"private-memory"}));
+  ASSERT_EQ(with.size(), 4u);
+  ASSERT_EQ(without.size(), 4u);
+  for (const auto& [stage, kib] : with) EXPECT_LE(kib - without.at(stage), 200) << stage << ": " << kib << " KiB";
 }
 
 }  // namespace
