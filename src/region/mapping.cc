@@ -299,6 +299,24 @@ bool Mapping::open_private(const RegionSeed& seed, PageError* error) {
   return true;
 }
 
+bool Mapping::part(Mapping* left) {
+  const os::KeepErrno keep;
+  if (!file_ || !is_ours(fd_)) return false;
+  void* again = ::mmap(nullptr, kRegionBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  if (again == MAP_FAILED) return false;
+  void* copy = ::mmap(nullptr, kRegionBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd_, 0);
+  if (copy == MAP_FAILED ||
+      ::mremap(copy, kRegionBytes, kRegionBytes, MREMAP_MAYMOVE | MREMAP_FIXED, hami_) == MAP_FAILED) {
+    if (copy != MAP_FAILED) ::munmap(copy, kRegionBytes);
+    ::munmap(again, kRegionBytes);
+    return false;
+  }
+  *left = *this;
+  left->hami_ = static_cast<HamiRegion*>(again);
+  left->ext_ = reinterpret_cast<Extension*>(static_cast<char*>(again) + kExtensionOffset);
+  return true;
+}
+
 bool Mapping::is_ours(int fd) const {
   struct stat status;
   return os::file_status(fd, &status) && status.st_dev == device_ && status.st_ino == inode_;

@@ -35,6 +35,10 @@ class Mapping {
   // For tools and tests: the shim keeps its mapping for the life of the process, for a hook may run at any time.
   void close();
 
+  // Leaves the region while other threads may be in the middle of it: to it they end here, for from the return on they
+  // see and write a copy of this process alone. *left is the region itself. False: it cannot be, nothing has changed.
+  bool part(Mapping* left);
+
   explicit operator bool() const { return hami_ != nullptr; }
   HamiRegion& hami() const { return *hami_; }
   Extension& ext() const { return *ext_; }

@@ -201,8 +201,11 @@ std::uint64_t random_nonce() {
   return nonce;
 }
 
+// Other threads run on, and may be about to charge or refund: from part() on only a copy of ours sees that.
 __attribute__((destructor)) void leave() {
-  if (state.phase.load(std::memory_order_acquire) == Phase::Active) region::release_slot(state.region, state.slot);
+  if (state.phase.load(std::memory_order_acquire) != Phase::Active) return;
+  region::Mapping left;
+  region::release_slot(state.region.part(&left) ? left : state.region, state.slot);
 }
 
 Phase start() {

@@ -1,10 +1,12 @@
 # A hard guest's life: forks and exits at the worst of moments, and what we cost a process.
-add_executable(shim_guest_program EXCLUDE_FROM_ALL guest_program.cc guest_fork.cc guest_memory.cc)
+add_library(shim_lingering SHARED EXCLUDE_FROM_ALL lingering_library.cc)
+set_target_properties(shim_lingering PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/shim)
+add_executable(shim_guest_program EXCLUDE_FROM_ALL guest_program.cc guest_fork.cc guest_exit.cc guest_memory.cc)
 target_compile_options(shim_guest_program PRIVATE -Wall -Wextra -Werror)
 target_include_directories(shim_guest_program PRIVATE ${PROJECT_SOURCE_DIR}/src)
 set_target_properties(shim_guest_program PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/shim
   BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH $ORIGIN)
-target_link_libraries(shim_guest_program PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(shim_guest_program PRIVATE shim_lingering Threads::Threads ${CMAKE_DL_LIBS})
 
 if(BUILD_TESTING)
   add_executable(shim_guest_test process.cc tenant.cc guest_test.cc)

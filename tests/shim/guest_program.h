@@ -47,10 +47,12 @@ struct Scenario {
 };
 
 void fork_storm();
+void exit_busy();
 void private_memory();
 
 inline constexpr Scenario kScenarios[] = {
     {"fork-storm", fork_storm},
+    {"exit-busy", exit_busy},
     {"private-memory", private_memory},
 
 };

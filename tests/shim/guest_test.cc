@@ -1,9 +1,11 @@
 // The library as a guest of programs that do what programs seldom do. The work is done by guest_program.cc.
 #include <gmock/gmock.h>
 
+#include <fstream>
 #include <map>
 #include <sstream>
 
+#include "region/layout.h"
 #include "tenant.h"
 
 namespace kiboko::shim_test {
@@ -32,6 +34,32 @@ TEST_P(Visit, EndsWithAForkWithoutAPageToo) {
   tenant.environment["CUDA_DEVICE_MEMORY_LIMIT"] = "1024m";
   tenant.environment["CUDA_DEVICE_MEMORY_SHARED_CACHE"] = tenant.path("cache");
   expect_well({"fork-storm", rounds(), std::to_string(kGiB)});
+}
+
+// ---- at the end
+
+// What the file of a region still shows as charged, by both of its parts.
+std::uint64_t left_in(const std::string& path) {
+  std::ostringstream bytes;
+  bytes << std::ifstream(path, std::ios::binary).rdbuf();
+  const std::string file = bytes.str();
+  if (file.size() != region::kRegionBytes) return ~0ULL;
+  const auto& hami = *reinterpret_cast<const region::HamiRegion*>(file.data());
+  const auto& extension = *reinterpret_cast<const region::Extension*>(file.data() + region::kExtensionOffset);
+  std::uint64_t left = 0;
+  for (const region::ChargeGroup& group : extension.charges)
+    for (const auto& word : group.charged[0]) left += word;
+  for (const region::HamiSlot& slot : hami.slots) left += slot.used[0].total;
+  return left;
+}
+
+// A slot that belongs to nobody holds nothing.
+TEST_P(Visit, LeavesNoChargeBehindWhenItEndsWithThreadsAtWork) {
+  tenant.grant({{0, kGiB}});
+  for (int round = 0; round < 5; ++round) {
+    ASSERT_EQ(guest({"exit-busy"}).exit_code, 0);
+    ASSERT_EQ(left_in(tenant.region_path()), 0u) << "after round " << round;
+  }
 }
 
 // ---- what it costs
