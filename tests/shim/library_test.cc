@@ -1,5 +1,6 @@
 // The library file itself: what it exports, and what it asks of the system it is loaded into.
 #include <cstdio>
+#include <filesystem>
 #include <set>
 #include <sstream>
 
@@ -86,6 +87,11 @@ TEST_F(Library, NeedsOnlyLibc) {
     if (name != "libc.so.6" && name.rfind("ld-linux", 0) != 0) needed.push_back(name);
   }
   EXPECT_THAT(needed, IsEmpty());
+}
+
+TEST_F(Library, IsSmallAndRelocatesNoCode) {
+  EXPECT_LE(std::filesystem::file_size(shim_path()), 300'000u);
+  for (const std::string& line : output_of({"readelf", "-dW"})) EXPECT_EQ(line.find("TEXTREL"), std::string::npos);
 }
 
 // Programs with many libraries run out of the loader's reserve for thread-local data.
