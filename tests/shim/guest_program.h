@@ -49,12 +49,21 @@ struct Scenario {
 void fork_storm();
 void exit_busy();
 void private_memory();
+void no_membarrier();
+void no_futex();
+void no_more_files();
+void no_files();
+void shared_memory();
+void vfork_and_exec();
+void headless();
+void deep_binding();
+void another_namespace();
 
 inline constexpr Scenario kScenarios[] = {
-    {"fork-storm", fork_storm},
-    {"exit-busy", exit_busy},
-    {"private-memory", private_memory},
-
+    {"fork-storm", fork_storm},       {"exit-busy", exit_busy},         {"private-memory", private_memory},
+    {"no-membarrier", no_membarrier}, {"no-futex", no_futex},           {"no-more-files", no_more_files},
+    {"no-files", no_files},           {"shared-memory", shared_memory}, {"vfork", vfork_and_exec},
+    {"headless", headless},           {"deep-binding", deep_binding},   {"another-namespace", another_namespace},
 };
 
 }  // namespace guest_program
