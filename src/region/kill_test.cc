@@ -185,6 +185,70 @@ TEST(KilledCreator, AtAnyStepLeavesARegionThatTheNextOneFinishes) {
   EXPECT_GE(steps, 5);
 }
 
+// A region for a container: opens it for a device that no file has yet.
+std::string open_for_container(Mapping& region, const std::string& path) {
+  RegionSeed seed = one_device(5 * kMi);
+  seed.sharing = Sharing::Container;
+  PageError error;
+  return region.open(path.c_str(), seed, &error) ? "" : error.text;
+}
+
+TEST(KilledCreator, AtAnyStepOfAddingADeviceLeavesAListThatTheNextOneGoesOnWith) {
+  TempDir dir;
+  const std::string path = dir.path("region");
+  RegionSeed others = one_device(7 * kMi);
+  others.sharing = Sharing::Container;
+  others.uuids[0] = "GPU-other";
+  const long steps = kill_at_every_step(
+      [&] {
+        ::unlink(path.c_str());
+        Mapping region;
+        ASSERT_TRUE(region.open(path.c_str(), others, nullptr));
+      },
+      [&] {
+        Mapping region;
+        open_for_container(region, path);
+      },
+      [&] {
+        Mapping region;
+        ASSERT_TRUE(region.open(path.c_str(), others, nullptr));
+        EXPECT_EQ(region.ext().header.device_count, region.hami().device_count);
+        Mapping again;
+        EXPECT_EQ(open_for_container(again, path), "");
+        EXPECT_EQ(devices_in(region.hami()), 2u);
+        EXPECT_EQ(index_of_device(region.hami(), one_device().uuids[0]), 1);
+      });
+  EXPECT_GE(steps, 3);
+}
+
+TEST(KilledCreator, AtAnyStepOfTakingOverAFileOfHamiCoreLeavesItToTheNextOne) {
+  TempDir dir;
+  const std::string path = dir.path("region");
+  const long steps = kill_at_every_step(
+      [&] {
+        std::string bytes(sizeof(HamiRegion), '\0');
+        const std::int32_t magic = kHamiMagic, version[] = {1, 2}, dead = 1 << 22;
+        std::memcpy(bytes.data(), &magic, sizeof magic);
+        std::memcpy(bytes.data() + offsetof(HamiRegion, major_version), version, sizeof version);
+        std::memcpy(bytes.data() + offsetof(HamiRegion, slots), &dead, sizeof dead);
+        dir.write("region", bytes, 0666);
+      },
+      [&] {
+        Mapping region;
+        open_for_container(region, path);
+      },
+      [&] {
+        Mapping region;
+        ASSERT_EQ(open_for_container(region, path), "");
+        EXPECT_EQ(devices_in(region.hami()), 1u);
+        EXPECT_EQ(region.ext().header.device_count, 1u);
+        EXPECT_EQ(region.hami().memory_limit[0], 5 * kMi);
+        EXPECT_EQ(region.hami().slots[0].pid, 0);
+        EXPECT_TRUE(Account(region, claim(region)).charge(0, kMi, ChargeKind::Data, kLimit));
+      });
+  EXPECT_GE(steps, 6);
+}
+
 TEST(KilledAgent, AtAnyStepOfAResizeLeavesTheOldLimitsOrTheNew) {
   void* shared = ::mmap(nullptr, kGrantPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(shared, MAP_FAILED);

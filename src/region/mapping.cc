@@ -11,6 +11,8 @@
 
 #include <cstring>
 
+#include "region/contents.h"
+#include "region/hami_file.h"
 #include "region/message.h"
 #include "region/os.h"
 #include "region/step.h"
@@ -20,12 +22,10 @@ namespace {
 
 constexpr std::uint64_t kLockWaitNs = 5'000'000'000;
 constexpr std::uint64_t kLockPollNs = 500'000;
+constexpr std::uint64_t kModeWaitNs = 20'000'000;
 constexpr std::size_t kPage = 4096;
-constexpr std::uint32_t kHamiMajor = 1, kHamiMinor = 2;
-constexpr std::int32_t kRunningKernels = 2;  // what HAMi-core writes at creation and at each launch
-
 constexpr std::size_t kExt = kExtensionOffset;
-constexpr char kNextStep[] = "; end the programs that use it and delete it, it is made anew";
+constexpr std::uint32_t kOfItsUser = 0600, kOfEverybody = 0666;
 
 bool has_room_at(int fd, std::size_t offset, std::size_t bytes) {
   const std::size_t from = offset / kPage * kPage;
@@ -38,11 +38,13 @@ bool has_room_at(int fd, std::size_t offset, std::size_t bytes) {
 
 bool cannot_reserve(int error) { return error == EOPNOTSUPP || error == ENOSYS; }
 
-bool write_zeros(int fd) {
-  static constexpr char kZeros[kPage] = {};
+// Writes what every page holds, zeros where there was nothing.
+bool write_pages(int fd) {
   for (std::size_t at = 0; at < kRegionBytes;) {
+    char page[kPage] = {};
     const std::size_t bytes = kRegionBytes - at < kPage ? kRegionBytes - at : kPage;
-    const long wrote = ::syscall(SYS_pwrite64, fd, kZeros, bytes, static_cast<long>(at));
+    long wrote = ::syscall(SYS_pread64, fd, page, bytes, static_cast<long>(at));
+    if (wrote >= 0) wrote = ::syscall(SYS_pwrite64, fd, page, bytes, static_cast<long>(at));
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) return false;
     at += static_cast<std::size_t>(wrote);
@@ -50,121 +52,25 @@ bool write_zeros(int fd) {
   return true;
 }
 
-// Gives an empty file its size and, where pages cannot be reserved later, its pages.
+// Gives an empty file, or one that HAMi-core left, its size and, where pages cannot be reserved later, its pages.
 bool make_room(int fd) {
   if (::syscall(SYS_ftruncate, fd, static_cast<long>(kRegionBytes)) != 0) return false;
   if (has_room_at(fd, kExt, kPage)) return true;
-  return cannot_reserve(errno) && write_zeros(fd);
+  return cannot_reserve(errno) && write_pages(fd);
 }
 
-bool is_published(const HamiRegion& hami, const Extension& ext) {
-  return hami.magic.load(std::memory_order_acquire) != 0 && ext.header.magic.load(std::memory_order_acquire) != 0;
-}
-
-const char* uuid_of(const RegionSeed& seed, unsigned device) {
-  return seed.uuids[device] != nullptr ? seed.uuids[device] : "";
-}
-
-// A glibc sem_t, process-shared, with value 1, as 64-bit glibc lays it out: {value and waiters:64, private:32, …}.
-// "private" holds 128 for a shared one. Nobody of ours takes it; a foreign library that does finds it free.
-void fill_semaphore(std::uint8_t (&semaphore)[32]) {
-  std::memset(semaphore, 0, sizeof semaphore);
-  semaphore[0] = 1;
-  semaphore[8] = 128;
-}
-
-template <std::size_t N>
-void fill_text(char (&to)[N], const char* from) {
-  std::memset(to, 0, N);
-  for (std::size_t i = 0; i + 1 < N && from != nullptr && from[i] != '\0'; ++i) to[i] = from[i];
-}
-
-void fill_hami(HamiRegion& hami, const RegionSeed& seed) {
-  hami.major_version = kHamiMajor;
-  hami.minor_version = kHamiMinor;
-  hami.sm_init = 0;
-  hami.owner_pid = 0;
-  fill_semaphore(hami.semaphore);
-  fill_semaphore(hami.post_init_semaphore);
-  hami.device_count = seed.device_count;
-  for (unsigned i = 0; i < kMaxDevices; ++i) {
-    fill_text(hami.uuids[i], uuid_of(seed, i));
-    hami.memory_limit[i] = seed.memory_limit[i];
-    hami.sm_limit[i] = seed.sm_limit[i];
-  }
-  hami.slot_count = 0;
-  hami.utilization_switch = 1;
-  hami.recent_kernel = kRunningKernels;
-  hami.priority = seed.priority;
-  hami.last_kernel_time = 0;
-}
-
-void fill_extension(ExtensionHeader& header, const RegionSeed& seed) {
-  header.version = kExtensionVersion;
-  header.header_bytes = sizeof(ExtensionHeader);
-  header.bytes = kExtensionBytes;
-  header.nonce = os::random_word();
-  header.device_count = seed.device_count;
-  fill_text(header.grant_id, seed.grant_id);
-}
-
-void fill(HamiRegion& hami, Extension& ext, const RegionSeed& seed) {
-  fill_hami(hami, seed);
-  KIBOKO_STEP("first part filled");
-  fill_extension(ext.header, seed);
-  KIBOKO_STEP("extension filled");
-  ext.header.magic.store(kExtensionMagic, std::memory_order_release);
-  KIBOKO_STEP("extension published");
-  hami.magic.store(kHamiMagic, std::memory_order_release);
-  KIBOKO_STEP("region published");
-}
-
-bool check_seed(const RegionSeed& seed, PageError* error) {
-  if (seed.device_count > kMaxDevices)
-    return refuse(error, "region: ", seed.device_count, " devices are asked for, ", kMaxDevices, " can be");
-  for (unsigned i = 0; i < seed.device_count; ++i)
-    if (std::strlen(uuid_of(seed, i)) >= sizeof(HamiRegion::uuids[0]))
-      return refuse(error, "region: the UUID of device ", i, " is longer than 95 characters");
-  return true;
-}
-
-bool check_devices(const HamiRegion& hami, const Extension& ext, const RegionSeed& seed, const char* path,
-                   PageError* error) {
-  const std::uint64_t count = hami.device_count.load(std::memory_order_relaxed);
-  if (count != seed.device_count || ext.header.device_count != seed.device_count)
-    return refuse(error, "region ", path, ": it is for ", count, " devices, this grant has ", seed.device_count,
-                  kNextStep);
-  for (unsigned i = 0; i < seed.device_count; ++i) {
-    char uuid[sizeof hami.uuids[i]];
-    std::memcpy(uuid, hami.uuids[i], sizeof uuid);
-    uuid[sizeof uuid - 1] = '\0';
-    if (std::strcmp(uuid, uuid_of(seed, i)) != 0)
-      return refuse(error, "region ", path, ": its device ", i, " is '", uuid, "', this grant's is '", uuid_of(seed, i),
-                    "'", kNextStep);
-  }
-  return true;
-}
-
-bool check_contents(const HamiRegion& hami, const Extension& ext, const RegionSeed& seed, const char* path,
-                    PageError* error) {
-  if (hami.magic.load(std::memory_order_acquire) != kHamiMagic ||
-      ext.header.magic.load(std::memory_order_acquire) != kExtensionMagic)
-    return refuse(error, "region ", path, ": it does not begin as a region does", kNextStep);
-  if (hami.major_version != kHamiMajor || hami.minor_version != kHamiMinor)
-    return refuse(error, "region ", path, ": its first part has version ", hami.major_version, ".", hami.minor_version,
-                  ", not 1.2", kNextStep);
-  if (ext.header.version != kExtensionVersion || ext.header.header_bytes != sizeof(ExtensionHeader) ||
-      ext.header.bytes != kExtensionBytes)
-    return refuse(error, "region ", path, ": its extension has version ", ext.header.version, ", this library reads ",
-                  kExtensionVersion, kNextStep);
-  return check_devices(hami, ext, seed, path, error);
-}
-
-bool check_file(const struct stat& status, const char* path, PageError* error) {
+bool check_file(int fd, const struct stat& status, const char* path, PageError* error) {
   if (!S_ISREG(status.st_mode)) return refuse(error, "region ", path, ": it is not a regular file");
-  if (status.st_size >= 0 && static_cast<std::uint64_t>(status.st_size) >= kRegionBytes) return true;
-  return refuse(error, "region ", path, ": it has ", static_cast<std::uint64_t>(status.st_size), " bytes, ",
-                kRegionBytes, " are needed; it was cut short or made by another library", kNextStep);
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size >= kRegionBytes) return true;
+  const HamiFile left = hami_file(fd, size);
+  if (left != HamiFile::None)
+    return refuse(error, "region ", path, ": it is ", name_of(left), " (", size, " bytes), which ",
+                  left == HamiFile::Version12 || left == HamiFile::Unfinished ? "a grant has no use for"
+                                                                              : "this library does not read",
+                  kMakeAnew);
+  return refuse(error, "region ", path, ": it has ", size, " bytes, ", kRegionBytes,
+                " are needed; it was cut short or made by another library", kMakeAnew);
 }
 
 constexpr os::Range kCreation{0, kRegionBytes};
@@ -202,26 +108,95 @@ class CreationLock {
   int error_ = 0;
 };
 
+bool can_be_taken_over(int fd, std::uint64_t size) {
+  const HamiFile left = hami_file(fd, size);
+  return left == HamiFile::Version12 || left == HamiFile::Unfinished;
+}
+
+bool no_room(int why, const char* path, PageError* error) {
+  return refuse(error, "region ", path, ": there is no room for it (", os::error_text(why),
+                "); free some space in its file system");
+}
+
+bool still_locked(int why, const char* path, PageError* error) {
+  return refuse(error, "region ", path, ": another process has held its lock for 5 s (", os::error_text(why), ")",
+                kMakeAnew);
+}
+
+// By the holder of the creation lock. Nobody of ours has mapped the file yet, for it is not valid before the end.
+bool take_over(int fd, const char* path, const RegionSeed& seed, PageError* error) {
+  if (const std::uint32_t pid = process_using(fd, path); pid != 0)
+    return refuse(error, "region ", path, ": process ", pid,
+                  " uses it through HAMi-core; end it, or restart the container");
+  if (!make_room(fd)) return no_room(errno, path, error);
+  KIBOKO_STEP("region of HAMi-core grown");
+  if (hami_file(fd, kRegionBytes) != HamiFile::Version12) return true;  // an empty one: it is filled as a new one is
+  if (!clear_slots(fd) || !(has_room_at(fd, 0, offsetof(HamiRegion, slots)) || cannot_reserve(errno)) ||
+      !(has_room_at(fd, offsetof(HamiRegion, slot_count), kPage) || cannot_reserve(errno)))
+    return no_room(errno, path, error);
+  KIBOKO_STEP("slots of HAMi-core cleared");
+  void* at = ::mmap(nullptr, kRegionBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return refuse(error, "region ", path, ": it cannot be mapped (", os::error_text(errno), ")");
+  fill_around_devices(*static_cast<HamiRegion*>(at),
+                      *reinterpret_cast<Extension*>(static_cast<char*>(at) + kExtensionOffset), seed);
+  ::munmap(at, kRegionBytes);
+  return true;
+}
+
 // The file gets its full size; on return true it has it, whoever gave it.
-bool size_file(int fd, const char* path, PageError* error) {
+bool size_file(int fd, const char* path, const RegionSeed& seed, bool* unwritable, PageError* error) {
   struct stat status;
+  const bool container = seed.sharing == Sharing::Container;
+  const auto is_to_be_sized = [&] {
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    return S_ISREG(status.st_mode) && (size == 0 || (container && can_be_taken_over(fd, size)));
+  };
   if (!os::file_status(fd, &status))
     return refuse(error, "region ", path, ": its size cannot be read (", os::error_text(errno), ")");
-  if (S_ISREG(status.st_mode) && status.st_size == 0) {
+  if (is_to_be_sized()) {
     const CreationLock lock(fd);
-    if (!lock.held())
-      return refuse(error, "region ", path, ": another process has held its lock for 5 s (",
-                    os::error_text(lock.error()), ")", kNextStep);
-    if (os::file_status(fd, &status) && status.st_size == 0 && !make_room(fd)) {
+    if (!lock.held()) return still_locked(lock.error(), path, error);
+    if (!os::file_status(fd, &status))
+      return refuse(error, "region ", path, ": its size cannot be read (", os::error_text(errno), ")");
+    if (status.st_size == 0 && !make_room(fd)) {
       const int why = errno;
       (void)::syscall(SYS_ftruncate, fd, 0L);  // so that the next try begins anew
-      return refuse(error, "region ", path, ": there is no room for it (", os::error_text(why),
-                    "); free some space in its file system");
+      *unwritable = true;
+      return no_room(why, path, error);
     }
+    if (status.st_size != 0 && is_to_be_sized() && !take_over(fd, path, seed, error)) return false;
     KIBOKO_STEP("region sized");
     (void)os::file_status(fd, &status);
   }
-  return check_file(status, path, error);
+  return check_file(fd, status, path, error);
+}
+
+// In a container the creator's umask must not keep the other users out; a new file gets its mode a moment after its
+// name, so another user's process that came in between asks again.
+int open_or_make(const char* path, Sharing sharing) {
+  const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  const bool container = sharing == Sharing::Container;
+  const std::uint64_t give_up = os::now_ns() + kModeWaitNs;
+  for (;;) {
+    // Without O_CREAT first: in a sticky folder the kernel may refuse it for a file of another user.
+    int fd = os::open_file(path, flags, 0);
+    if (fd >= 0) return fd;
+    if (errno == ENOENT) {
+      fd = os::open_file(path, flags | O_CREAT | O_EXCL, container ? kOfEverybody : kOfItsUser);
+      if (fd >= 0 && container) (void)::syscall(SYS_fchmod, fd, kOfEverybody);
+      if (fd >= 0 || errno != EEXIST) return fd;
+    } else if (errno != EACCES || !container) {
+      return fd;
+    }
+    const int why = errno;
+    if (os::now_ns() >= give_up) return errno = why, -1;
+    os::sleep_ns(kLockPollNs);
+  }
+}
+
+bool is_unwritable(int error) {
+  return error == EACCES || error == EPERM || error == EROFS || error == ENOENT || error == ENOTDIR ||
+         error == ENOSPC || error == EDQUOT;
 }
 
 }  // namespace
@@ -239,15 +214,17 @@ bool Mapping::open(const char* path, const RegionSeed& seed, PageError* error) {
   const os::KeepErrno keep;
   if (hami_ != nullptr) return true;
   if (!check_seed(seed, error)) return false;
-  const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  const int fd = os::open_file(path, flags, 0600);
+  const int fd = open_or_make(path, seed.sharing);
+  unwritable_ = fd < 0 && is_unwritable(errno);
   if (fd < 0)
     return refuse(error, "region ", path, ": it cannot be opened (", os::error_text(errno),
                   "); its folder must exist and be writable for this user");
   const int kept = above_standard(fd);
-  if (size_file(kept, path, error) && adopt(kept, path, seed, error)) return true;
+  bool unwritable = false;
+  if (size_file(kept, path, seed, &unwritable, error) && adopt(kept, path, seed, error)) return true;
   fd_ = kept;
   close();
+  unwritable_ = unwritable;
   return false;
 }
 
@@ -268,21 +245,29 @@ bool Mapping::adopt(int fd, const char* path, const RegionSeed& seed, PageError*
   file_ = true;
   device_ = status.st_dev;
   inode_ = status.st_ino;
-  bool room = reserve(0, offsetof(HamiRegion, slots)) && reserve(offsetof(HamiRegion, slot_count), 56) &&
-              reserve(kExt, sizeof(ExtensionHeader)) && reserve_identities(0);
-  for (unsigned i = 0; i < seed.device_count; ++i) room = room && reserve_device(i);
-  if (!room)
-    return refuse(error, "region ", path, ": there is no room for it (", os::error_text(errno),
-                  "); free some space in its file system");
+  const bool room = reserve(0, offsetof(HamiRegion, slots)) && reserve(offsetof(HamiRegion, slot_count), 56) &&
+                    reserve(kExt, sizeof(ExtensionHeader)) && reserve_identities(0);
+  if (!room) return no_room(errno, path, error);
+  return finish(fd, path, seed, error);
+}
+
+// What must be written before the region is the seed's, by one process at a time.
+bool Mapping::finish(int fd, const char* path, const RegionSeed& seed, PageError* error) {
   if (!is_published(*hami_, *ext_)) {
     const CreationLock lock(fd);
-    if (!lock.held())
-      return refuse(error, "region ", path, ": another process has been filling it for 5 s (",
-                    os::error_text(lock.error()), ")", kNextStep);
+    if (!lock.held()) return still_locked(lock.error(), path, error);
     // A creator killed half way leaves no magic: all is filled again.
     if (hami_->magic.load(std::memory_order_acquire) == 0) fill(*hami_, *ext_, seed);
   }
-  return check_contents(*hami_, *ext_, seed, path, error);
+  if (!check_contents(*hami_, *ext_, seed, path, error)) return false;
+  if (seed.sharing == Sharing::Container && !has_devices(*hami_, *ext_, seed)) {
+    const CreationLock lock(fd);
+    if (!lock.held()) return still_locked(lock.error(), path, error);
+    if (!add_devices(*hami_, *ext_, seed, path, error)) return false;
+  }
+  for (unsigned i = 0; i < devices_in(*hami_); ++i)
+    if (!reserve_device(i)) return no_room(errno, path, error);
+  return true;
 }
 
 bool Mapping::open_private(const RegionSeed& seed, PageError* error) {

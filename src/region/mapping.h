@@ -13,14 +13,36 @@
 
 namespace kiboko::region {
 
-struct RegionSeed {  // what a new file is filled with; an existing one must agree on devices, or is refused
+// Who shares a region, and so what an existing file must hold.
+enum class Sharing : std::uint8_t {
+  // The programs of a grant, which are one user's: mode 0600, exactly the seed's devices in the seed's order.
+  Grant,
+  // Whatever runs in a container under HAMi's variables, as any user and with any part of the devices visible, in any
+  // order: mode 0666. A device has the index at which the file holds its UUID; the seed's devices that it does not hold
+  // are appended, under the creation lock. A file that HAMi-core left is taken over (hami_file.h).
+  Container,
+};
+
+struct RegionSeed {  // what a new file is filled with
+  Sharing sharing = Sharing::Grant;
   const char* grant_id = "";
   unsigned device_count = 0;
   const char* uuids[kMaxDevices] = {};
+  // Of device i. In a container, of number i: the seed's first `numbered` devices have the number of their place in
+  // it, whatever index they get; every other has its index in the file.
   std::uint64_t memory_limit[kMaxDevices] = {};
   std::uint64_t sm_limit[kMaxDevices] = {};
+  unsigned numbered = 0;
   std::int32_t priority = 1;
 };
+
+// Whether two texts name one device: in any case of letters, and a MIG device may be called by the name of a GPU, for
+// CUDA does not tell which of them a UUID is. Reads at most 95 characters.
+bool is_same_device(const char* uuid, const char* other);
+// The index of that device in the region, or -1.
+int index_of_device(const HamiRegion& hami, const char* uuid);
+// How many devices the region says that it has, at most kMaxDevices.
+unsigned devices_in(const HamiRegion& hami);
 
 class Mapping {
  public:
@@ -29,6 +51,8 @@ class Mapping {
   // it cannot be: not a regular file, a link, too short, foreign version, other devices, disk full. Waits at most 5 s
   // for another creator. Not for two threads at once.
   bool open(const char* path, const RegionSeed& seed, PageError* error);
+  // After an open that failed: it did because the file cannot be made or written here, not for what it holds.
+  bool unwritable() const { return unwritable_; }
   // A region of this process alone (no path, or nothing to enforce).
   bool open_private(const RegionSeed& seed, PageError* error);
 
@@ -61,6 +85,7 @@ class Mapping {
 
  private:
   bool adopt(int fd, const char* path, const RegionSeed& seed, PageError* error);
+  bool finish(int fd, const char* path, const RegionSeed& seed, PageError* error);
   bool is_ours(int fd) const;
   bool reserve(std::size_t offset, std::size_t bytes) const;
 
@@ -68,6 +93,7 @@ class Mapping {
   Extension* ext_ = nullptr;
   int fd_ = -1;
   bool file_ = false;  // false: anonymous memory, nothing to reserve
+  bool unwritable_ = false;
   std::uint64_t device_ = 0, inode_ = 0;
   std::uint64_t load_nonce_ = 0;
 };
