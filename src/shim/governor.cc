@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "shim/launch.h"
+#include "shim/variables.h"
 
 namespace kiboko::shim {
 namespace {
@@ -111,6 +112,10 @@ void publish(const ContextState& context, std::int64_t now) {
   if (seen == second || !last_second.compare_exchange_strong(seen, second, std::memory_order_relaxed)) return;
   while (recent >= 0 && !hami.recent_kernel.compare_exchange_weak(recent, 2, std::memory_order_relaxed)) {
   }
+  static std::atomic<std::int64_t> next_record{0};
+  if (now < next_record.load(std::memory_order_relaxed)) return;
+  const std::int64_t interval = variable_record_interval_ns();
+  next_record.store(interval > kSecond ? now + interval : 0, std::memory_order_relaxed);
   timespec wall;
   clock_gettime(CLOCK_REALTIME_COARSE, &wall);
   hami.last_kernel_time.store(wall.tv_sec, std::memory_order_relaxed);

@@ -74,6 +74,7 @@ region::Mapping* open_variable_books() {
   if (variable_books_state.load(std::memory_order_acquire) == 2) return &variable_books;
   if (!variable_books_state.compare_exchange_strong(expected, 1, std::memory_order_acquire)) return nullptr;
   const bool open = open_as_it_is(variable_region_path(), &variable_books);
+  if (open) variable_books.set_load_nonce(region::os::random_word());
   variable_books_state.store(open ? 2 : 0, std::memory_order_release);
   return open ? &variable_books : nullptr;
 }
@@ -82,8 +83,12 @@ View view() {
   const region::os::KeepErrno keep;
   attach();
   switch (state.attached.load(std::memory_order_acquire)) {
-    case 0:
-      return {View::Variables, open_variable_books()};
+    case 0: {
+      // Perhaps nobody else is left to notice that the container's processes are dead.
+      region::Mapping* const books = open_variable_books();
+      if (books != nullptr) reap_once_a_second(*books);
+      return {View::Variables, books};
+    }
     case 1:
       refresh_limits();
       return {View::Grant, &state.region};
@@ -101,10 +106,7 @@ int index_in(const View& seen, nvmlDevice_t device) {
       real.nvmlDeviceGetUUID(device, uuid, sizeof uuid) != NVML_SUCCESS)
     return -1;
   uuid[sizeof uuid - 1] = 0;
-  if (seen.kind == View::Grant) return index_of_uuid(uuid);
-  for (unsigned i = 0; i < region::kMaxDevices; ++i)
-    if (strncasecmp(seen.books->hami().uuids[i], uuid, sizeof uuid) == 0) return static_cast<int>(i);
-  return -1;
+  return seen.kind == View::Grant ? index_of_uuid(uuid) : region::index_of_device(seen.books->hami(), uuid);
 }
 
 std::uint64_t charged(const View& seen, int index) {
@@ -123,13 +125,17 @@ Share share_of(const View& seen, nvmlDevice_t device) {
     share.limit = account.limit;
     share.used = charged(seen, index) + (account.correction > 0 ? static_cast<std::uint64_t>(account.correction) : 0);
   } else if (seen.kind == View::Variables && index >= 0) {
-    share.limit = tighter_of(variable_limit(static_cast<unsigned>(index)),
-                             seen.books->hami().memory_limit[index].load(std::memory_order_relaxed));
+    const region::HamiRegion& hami = seen.books->hami();
+    share.limit = tighter_of(variable_limit(hami.uuids[index], static_cast<unsigned>(index)),
+                             hami.memory_limit[index].load(std::memory_order_relaxed));
     share.used = charged(seen, index);
   } else if (seen.kind == View::Variables) {
     unsigned number = 0;
+    char uuid[96] = "";
+    if (real.nvmlDeviceGetUUID != nullptr) (void)real.nvmlDeviceGetUUID(device, uuid, sizeof uuid);
+    uuid[sizeof uuid - 1] = 0;
     if (real.nvmlDeviceGetIndex != nullptr && real.nvmlDeviceGetIndex(device, &number) == NVML_SUCCESS)
-      share.limit = variable_limit(number);
+      share.limit = variable_limit(uuid, number);
   }
   if (share.used > share.limit) share.used = share.limit;
   return share;

@@ -26,10 +26,27 @@ State state;
 
 namespace {
 
-void say(const char* text) {
-  char line[sizeof(region::PageError) + 64];
-  const int n = snprintf(line, sizeof line, "kiboko: CUDA is refused: %s\n", text);
+void write_line(const char* about, const char* text) {
+  char line[sizeof(region::PageError) + 128];
+  const int n = snprintf(line, sizeof line, "kiboko: %s%s\n", about, text);
   if (n > 0 && write(2, line, strlen(line)) < 0) return;  // nobody to tell
+}
+
+void say(const char* text) { write_line("CUDA is refused: ", text); }
+
+// What LIBCUDA_LOG_LEVEL asks for. Once, when CUDA has started.
+void report_start() {
+  const unsigned level = variable_log_level();
+  region::PageError text;
+  unsigned step = 0;
+  while (level >= 1 && next_complaint(&step, &text)) write_line("", text.text);
+  for (unsigned i = 0; level >= 3 && i < state.device_count; ++i) {
+    const std::uint64_t bytes = account_view(i).limit;
+    const std::uint32_t percent = state.limits[i].core_percent.load(std::memory_order_relaxed);
+    snprintf(text.text, sizeof text.text, "slot %u, device %u %s: memory limit %llu bytes, compute limit %u%%",
+             state.slot.index, i, state.uuids[i], static_cast<unsigned long long>(bytes), percent == 0 ? 100 : percent);
+    write_line("", text.text);
+  }
 }
 
 bool in_kiboko_cgroup() {
@@ -44,9 +61,10 @@ bool in_kiboko_cgroup() {
 
 VariableLimits tighter;
 
-void set_limit(unsigned device, std::uint64_t bytes, std::uint32_t percent) {
-  state.limits[device].memory_bytes.store(tighter_of(bytes, tighter.memory_bytes[device]), std::memory_order_relaxed);
-  state.limits[device].core_percent.store(static_cast<std::uint32_t>(tighter_of(percent, tighter.core_percent[device])),
+// `number` is that of the device for the variables of one device.
+void set_limit(unsigned device, std::uint64_t bytes, std::uint32_t percent, unsigned number) {
+  state.limits[device].memory_bytes.store(tighter_of(bytes, tighter.memory_bytes[number]), std::memory_order_relaxed);
+  state.limits[device].core_percent.store(static_cast<std::uint32_t>(tighter_of(percent, tighter.core_percent[number])),
                                           std::memory_order_relaxed);
 }
 
@@ -66,24 +84,21 @@ void mirror_limits(const region::GrantSettings& settings, std::uint64_t generati
 
 void take_settings(const region::GrantSettings& settings) {
   for (unsigned i = 0; i < state.device_count; ++i)
-    set_limit(i, settings.devices[i].limit_bytes, settings.devices[i].core_percent);
+    set_limit(i, settings.devices[i].limit_bytes, settings.devices[i].core_percent, i);
   state.policy.store(static_cast<region::CorePolicy>(settings.core_policy), std::memory_order_relaxed);
   state.priority.store(settings.priority, std::memory_order_relaxed);
 }
 
-// Without settings of a page, the limits are those of the variables.
-region::RegionSeed seed(const region::GrantSettings* settings) {
+region::RegionSeed seed_of(const region::GrantSettings& settings) {
   region::RegionSeed seed;
-  seed.grant_id = state.page != nullptr ? state.page->identity.grant_id : "";
+  seed.grant_id = state.page->identity.grant_id;
   seed.device_count = state.device_count;
   for (unsigned i = 0; i < state.device_count; ++i) {
     seed.uuids[i] = state.uuids[i];
-    seed.memory_limit[i] = settings != nullptr ? settings->devices[i].limit_bytes
-                                               : state.limits[i].memory_bytes.load(std::memory_order_relaxed);
-    seed.sm_limit[i] = mirrored(settings != nullptr ? settings->devices[i].core_percent
-                                                    : state.limits[i].core_percent.load(std::memory_order_relaxed));
+    seed.memory_limit[i] = settings.devices[i].limit_bytes;
+    seed.sm_limit[i] = mirrored(settings.devices[i].core_percent);
   }
-  seed.priority = static_cast<std::int32_t>(state.priority.load(std::memory_order_relaxed));
+  seed.priority = static_cast<std::int32_t>(settings.priority);
   return seed;
 }
 
@@ -105,7 +120,7 @@ bool attach_to_page(region::PageError* error) {
   const std::uint64_t generation = page->live.generation.load(std::memory_order_acquire);
   state.generation.store(generation, std::memory_order_relaxed);
   take_settings(settings);
-  if (!state.region.open(page->identity.region_path, seed(&settings), error)) return false;
+  if (!state.region.open(page->identity.region_path, seed_of(settings), error)) return false;
   mirror_limits(settings, generation);
   return true;
 }
@@ -123,20 +138,74 @@ bool ordinal_uuid(int ordinal, CUuuid* uuid) {
   return real.cuDeviceGetUuid != nullptr && real.cuDeviceGetUuid(uuid, device) == CUDA_SUCCESS;
 }
 
-// Without a page the devices are those that the program sees, in its order, as HAMi's numbered variables mean them.
-bool attach_to_variables(region::PageError* error) {
+// The container's devices as far as this process knows them: what NVIDIA_VISIBLE_DEVICES lists, then what CUDA shows
+// beside that. Into state.uuids, for now in this order.
+bool gather_devices(region::PageError* error) {
+  state.device_count = listed_devices();
+  for (unsigned i = 0; i < state.device_count; ++i)
+    snprintf(state.uuids[i], sizeof state.uuids[i], "%s", listed_device(i));
   int count = 0;
   if (real.cuDeviceGetCount != nullptr && real.cuDeviceGetCount(&count) != CUDA_SUCCESS) count = 0;
-  if (count > static_cast<int>(region::kMaxDevices)) count = region::kMaxDevices;
-  state.device_count = static_cast<unsigned>(count < 0 ? 0 : count);
-  for (unsigned i = 0; i < state.device_count; ++i) {
+  for (int ordinal = 0; ordinal < count; ++ordinal) {
     CUuuid uuid;
-    if (ordinal_uuid(static_cast<int>(i), &uuid)) write_uuid(uuid, "GPU", state.uuids[i], sizeof state.uuids[i]);
-    set_limit(i, 0, 0);
+    char text[96];
+    if (!ordinal_uuid(ordinal, &uuid)) {
+      snprintf(error->text, sizeof error->text, "the driver does not say which device is number %d", ordinal);
+      return false;
+    }
+    write_uuid(uuid, "GPU", text, sizeof text);
+    unsigned place = 0;
+    while (place < state.device_count && !region::is_same_device(state.uuids[place], text)) ++place;
+    if (place < state.device_count) continue;
+    if (place == region::kMaxDevices) {
+      snprintf(error->text, sizeof error->text,
+               "this program sees more than %u devices; name fewer in CUDA_VISIBLE_DEVICES",
+               static_cast<unsigned>(region::kMaxDevices));
+      return false;
+    }
+    memcpy(state.uuids[state.device_count++], text, sizeof text);
   }
+  return true;
+}
+
+region::RegionSeed seed_of_variables() {
+  region::RegionSeed seed;
+  seed.sharing = region::Sharing::Container;
+  seed.device_count = state.device_count;
+  seed.numbered = listed_devices();
+  for (unsigned i = 0; i < state.device_count; ++i) seed.uuids[i] = state.uuids[i];
+  for (unsigned i = 0; i < region::kMaxDevices; ++i) {
+    seed.memory_limit[i] = tighter.memory_bytes[i];
+    seed.sm_limit[i] = mirrored(tighter.core_percent[i]);
+  }
+  seed.priority = static_cast<std::int32_t>(variable_priority());
+  return seed;
+}
+
+// From now on a device has the index that the region gives it, for all processes of the container.
+void take_devices_of_region() {
+  const region::HamiRegion& hami = state.region.hami();
+  state.device_count = region::devices_in(hami);
+  for (unsigned i = 0; i < region::kMaxDevices; ++i) {
+    memcpy(state.uuids[i], hami.uuids[i], sizeof state.uuids[i]);
+    state.uuids[i][sizeof state.uuids[i] - 1] = 0;
+    set_limit(i, 0, 0, number_of_device(state.uuids[i], i));
+  }
+}
+
+bool attach_to_variables(region::PageError* error) {
+  if (!gather_devices(error)) return false;
   state.policy.store(variable_policy(), std::memory_order_relaxed);
   state.priority.store(variable_priority(), std::memory_order_relaxed);
-  return state.region.open(variable_region_path(), seed(nullptr), error);
+  const region::RegionSeed seed = seed_of_variables();
+  if (!state.region.open(variable_region_path(), seed, error)) {
+    // HAMi names a region in every container, those that it does not limit too.
+    if (!state.region.unwritable() || tighter.any()) return false;
+    write_line("no limit is asked for, so this program is counted for itself alone: ", error->text);
+    if (!state.region.open_private(seed, error)) return false;
+  }
+  take_devices_of_region();
+  return true;
 }
 
 void map_ordinals() {
@@ -232,6 +301,7 @@ Phase start() {
     say("the disk that holds its region is full");
     return Phase::Refused;
   }
+  report_start();
   return Phase::Active;
 }
 
@@ -268,7 +338,10 @@ bool attach() {
   return attach_once(false, &error) == 1;
 }
 
-std::uint64_t variable_limit(unsigned index) { return index < region::kMaxDevices ? tighter.memory_bytes[index] : 0; }
+std::uint64_t variable_limit(const char* uuid, unsigned index) {
+  const unsigned number = number_of_device(uuid, index);
+  return number < region::kMaxDevices ? tighter.memory_bytes[number] : 0;
+}
 
 Gate enter_slowly() {
   switch (state.phase.load(std::memory_order_acquire)) {
@@ -292,17 +365,17 @@ Gate enter_slowly() {
 }
 
 // Without an agent to say that a process died, somebody must look now and then.
-static void reap_once_a_second() {
+void reap_once_a_second(region::Mapping& region) {
   static std::atomic<std::int64_t> last{0};
   timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   std::int64_t seen = last.load(std::memory_order_relaxed);
   if (now.tv_sec != seen && last.compare_exchange_strong(seen, now.tv_sec, std::memory_order_relaxed))
-    region::reap_dead_slots(state.region);
+    region::reap_dead_slots(region);
 }
 
 void follow_page() {
-  if (state.page == nullptr) return reap_once_a_second();
+  if (state.page == nullptr) return reap_once_a_second(state.region);
   const std::uint32_t deaths = state.page->live.reap_generation.load(std::memory_order_relaxed);
   if (deaths != state.reap_generation.load(std::memory_order_relaxed)) {
     state.reap_generation.store(deaths, std::memory_order_relaxed);
@@ -328,7 +401,9 @@ int current_device() {
   return index_of(device);
 }
 
+// Without a page another process may have added the device since we came.
 int index_of_uuid(const char* uuid) {
+  if (state.page == nullptr && state.region) return region::index_of_device(state.region.hami(), uuid);
   for (unsigned i = 0; i < state.device_count; ++i)
     if (strcasecmp(state.uuids[i], uuid) == 0) return static_cast<int>(i);
   return -1;

@@ -38,7 +38,7 @@ struct State {
   const region::GrantPage* page = nullptr;
   region::Mapping region;
   region::Slot slot;
-  unsigned device_count = 0;  // of the grant
+  unsigned device_count = 0;  // of the grant; without a page those of the region when we came
   char uuids[region::kMaxDevices][96] = {};
   std::uint64_t physical_bytes[region::kMaxDevices] = {};  // 0 = not known
   Limits limits[region::kMaxDevices];
@@ -60,9 +60,11 @@ bool activate();
 // Page, region and limits without a slot, for NVML. False when they cannot be read.
 bool attach();
 
-// What HAMi's variables say about the device of that number, 0 = no limit; after attach(). For NVML where there is no
-// page and CUDA has not told its devices.
-std::uint64_t variable_limit(unsigned index);
+// What HAMi's variables say about the device of that UUID, which is at `index` of the region or, where there is none
+// yet, of the driver; 0 = no limit; after attach(). For NVML where there is no page and CUDA has not told its devices.
+std::uint64_t variable_limit(const char* uuid, unsigned index);
+// Takes back the slots of the dead if nobody of this process did within the last second.
+void reap_once_a_second(region::Mapping& region);
 
 inline bool active() { return state.phase.load(std::memory_order_acquire) == Phase::Active; }
 
