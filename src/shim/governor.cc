@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "shim/launch.h"
-#include "shim/variables.h"
 
 namespace kiboko::shim {
 namespace {
@@ -114,8 +113,7 @@ void publish(const ContextState& context, std::int64_t now) {
   }
   static std::atomic<std::int64_t> next_record{0};
   if (now < next_record.load(std::memory_order_relaxed)) return;
-  const std::int64_t interval = variable_record_interval_ns();
-  next_record.store(interval > kSecond ? now + interval : 0, std::memory_order_relaxed);
+  next_record.store(state.record_interval_ns > kSecond ? now + state.record_interval_ns : 0, std::memory_order_relaxed);
   timespec wall;
   clock_gettime(CLOCK_REALTIME_COARSE, &wall);
   hami.last_kernel_time.store(wall.tv_sec, std::memory_order_relaxed);

@@ -238,6 +238,7 @@ int try_attach(bool cuda, region::PageError* error) {
     if (!has_variable_limits()) return 3;
   }
   if (!read_variable_limits(&tighter, error)) return 2;
+  state.record_interval_ns = variable_record_interval_ns();
   if (has_page) return attach_to_page(error) ? 1 : 2;
   if (!cuda) return 0;
   return attach_to_variables(error) ? 1 : 2;

@@ -46,6 +46,7 @@ struct State {
   std::atomic<std::uint32_t> reap_generation{0};
   std::atomic<region::CorePolicy> policy{region::CorePolicy::Default};
   std::atomic<std::uint32_t> priority{1};
+  std::int64_t record_interval_ns = 0;  // between writes of the last kernel's time; 0 = every second
   // CUDA ordinal → index in the grant, or -1: this device was not granted.
   int index_of_ordinal[kMaxOrdinals] = {};
   unsigned ordinal_count = 0;

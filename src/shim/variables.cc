@@ -145,7 +145,8 @@ __attribute__((constructor)) void take_copies() {
   taken.store(true, std::memory_order_release);
 }
 
-const Copies& at_load() {
+// Kept whole: g++ 12 may lose its body when it optimises at link time ("in get_untransformed_body").
+[[gnu::noinline]] const Copies& at_load() {
   take_copies();
   return copies;
 }

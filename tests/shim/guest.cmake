@@ -23,4 +23,9 @@ if(BUILD_TESTING)
   add_dependencies(shim_guest_test kiboko standin_cuda standin_nvml kiboko_sim_cuda kiboko_sim_nvml shim_probe
     shim_guest_program)
   gtest_discover_tests(shim_guest_test TEST_PREFIX "shim." PROPERTIES LABELS "shim" TIMEOUT 300)
+  if(NOT KIBOKO_SANITIZE AND CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+    add_test(NAME shim.aarch64
+      COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/aarch64_test.sh ${PROJECT_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+    set_tests_properties(shim.aarch64 PROPERTIES LABELS "shim;nightly" SKIP_RETURN_CODE 77 TIMEOUT 900)
+  endif()
 endif()

@@ -21,19 +21,25 @@ class Visit : public OnDriver {
     const Ended ended = guest(scenario);
     EXPECT_EQ(ended.exit_code, 0) << ended.out << ended.err;
   }
+  // The simulated driver has locks of its own, which a child may find taken: there it only looks names up.
+  void storm() {
+    expect_well({"fork-storm", rounds(), std::to_string(kGiB), std::string(GetParam().name) == "sim" ? "0" : "1"});
+  }
+
+ private:
   static std::string rounds() { return sanitized() ? "10" : "40"; }
 };
 KIBOKO_ON_EVERY_DRIVER(Visit);
 
 TEST_P(Visit, EndsWithAForkWhateverOtherThreadsWereAtThen) {
   tenant.grant({{0, kGiB}});
-  expect_well({"fork-storm", rounds(), std::to_string(kGiB)});
+  storm();
 }
 
 TEST_P(Visit, EndsWithAForkWithoutAPageToo) {
   tenant.environment["CUDA_DEVICE_MEMORY_LIMIT"] = "1024m";
   tenant.environment["CUDA_DEVICE_MEMORY_SHARED_CACHE"] = tenant.path("cache");
-  expect_well({"fork-storm", rounds(), std::to_string(kGiB)});
+  storm();
 }
 
 // ---- at the end
