@@ -22,7 +22,8 @@ namespace {
 
 constexpr std::uint64_t kLockWaitNs = 5'000'000'000;
 constexpr std::uint64_t kLockPollNs = 500'000;
-constexpr std::uint64_t kModeWaitNs = 20'000'000;
+constexpr std::uint64_t kModeWaitNs = 2'000'000'000;
+constexpr int kOpenAttempts = 10'000;  // of a file that others make and remove at the same time
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kExt = kExtensionOffset;
 constexpr std::uint32_t kOfItsUser = 0600, kOfEverybody = 0666;
@@ -176,8 +177,8 @@ bool size_file(int fd, const char* path, const RegionSeed& seed, bool* unwritabl
 int open_or_make(const char* path, Sharing sharing) {
   const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   const bool container = sharing == Sharing::Container;
-  const std::uint64_t give_up = os::now_ns() + kModeWaitNs;
-  for (;;) {
+  std::uint64_t give_up = 0;
+  for (int attempt = 0; attempt < kOpenAttempts; ++attempt) {
     // Without O_CREAT first: in a sticky folder the kernel may refuse it for a file of another user.
     int fd = os::open_file(path, flags, 0);
     if (fd >= 0) return fd;
@@ -185,13 +186,15 @@ int open_or_make(const char* path, Sharing sharing) {
       fd = os::open_file(path, flags | O_CREAT | O_EXCL, container ? kOfEverybody : kOfItsUser);
       if (fd >= 0 && container) (void)::syscall(SYS_fchmod, fd, kOfEverybody);
       if (fd >= 0 || errno != EEXIST) return fd;
-    } else if (errno != EACCES || !container) {
-      return fd;
+      continue;  // somebody was quicker: there it is, however long we were kept from looking
     }
     const int why = errno;
+    if (why != EACCES || !container) return fd;
+    if (give_up == 0) give_up = os::now_ns() + kModeWaitNs;
     if (os::now_ns() >= give_up) return errno = why, -1;
     os::sleep_ns(kLockPollNs);
   }
+  return -1;
 }
 
 bool is_unwritable(int error) {

@@ -214,7 +214,7 @@ class Crowd : public OnDriver {
         process.read_line();
         continue;
       }
-      if (++wrong <= 3) ADD_FAILURE() << testing::PrintToString(said);
+      if (++wrong <= 3) ADD_FAILURE() << testing::PrintToString(said) << process.errors();
     }
     EXPECT_EQ(wrong, 0u) << "of " << count;
     for (Process& process : processes) process.write_line("end");

@@ -37,6 +37,8 @@ class Process {
   // The next whole line of its standard output that was not asked for yet; "" at the end or after that time.
   std::string read_line(int limit_ms = 60'000);
   Ended wait();
+  // What came from its standard error so far.
+  const std::string& errors() const { return err_text_; }
 
  private:
   bool pump(int timeout_ms);  // false when both pipes are at their end
