@@ -128,6 +128,7 @@ TEST_P(Sandbox, IsFoundThroughThePreloadFileOfAContainer) {
 
 // docs/quirks.md: such a library reaches the driver directly. What matters is that nobody else does.
 TEST_P(Sandbox, ADeeplyBoundLibraryGoesAroundUsAlone) {
+  if (sanitized()) GTEST_SKIP() << "a sanitizer's runtime refuses deep binding";
   tenant.grant({{0, kGiB}});
   const Ended ended = guest({"deep-binding", std::to_string(kGiB)});
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
