@@ -1,7 +1,8 @@
 // The replay follows what a time-slicing device does: the holder keeps the device for its slice (one per process) while
-// it has work, then the next busy grant in the round gets it; without work the device passes on at once. A grant's
-// first event after idleness is stamped when it gets the device, so a grant whose timeline begins to be busy holds it
-// from there.
+// it has work, then the next busy grant in the round gets it; without work the device passes on at once. In which order
+// the round goes only the device knows; but whoever is busy and has waited longest is next in any. A grant's first
+// event after idleness is stamped when it gets the device, so a grant whose timeline begins to be busy holds it from
+// there.
 #include "host/pacing.h"
 
 #include <algorithm>
@@ -14,12 +15,14 @@ namespace {
 constexpr double kBudget = 10400;  // a little over the whole device: nobody idles it while another is being refilled
 constexpr double kNotLent = 500;   // that little, and a little more, so that a lender still reaches its own
 
-int next_in_round(std::uint64_t busy, int from, int count) {
-  for (int step = 1; step <= count; ++step) {
-    const int candidate = (from + step + count) % count;
-    if ((busy >> candidate & 1) != 0) return candidate;
+// `busy` is not empty.
+int next_in_round(std::uint64_t busy, const TurnState& state) {
+  int next = __builtin_ctzll(busy);
+  for (std::uint64_t rest = busy & (busy - 1); rest != 0; rest &= rest - 1) {
+    const int candidate = __builtin_ctzll(rest);
+    if (state.held_until[candidate] < state.held_until[next]) next = candidate;
   }
-  return -1;
+  return next;
 }
 
 }  // namespace
@@ -60,7 +63,7 @@ std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
 }
 
 std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnState& state) {
-  const int count = static_cast<int>(std::min<std::size_t>(timelines.size(), 64));
+  const int count = static_cast<int>(std::min(timelines.size(), kMostInTurn));
   std::vector<std::uint64_t> others(timelines.size(), 0);
   const std::size_t words = count == 0 ? 0 : timelines[0].words.size();
   for (std::size_t word = 0; word < words; ++word) {
@@ -69,6 +72,7 @@ std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnSt
       for (int i = 0; i < count; ++i) busy |= (timelines[static_cast<std::size_t>(i)].words[word] >> bit & 1) << i;
       const std::uint64_t began = busy & ~state.was_busy;
       state.was_busy = busy;
+      ++state.bits;
       if (busy == 0) {
         state.holder = -1;
         continue;
@@ -78,7 +82,7 @@ std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnSt
       if (began != 0 && (!holder_busy || state.left_ns < kSliceNs))
         holder = __builtin_ctzll(began);
       else if (!holder_busy || state.left_ns < region::kCoverBitNs)
-        holder = next_in_round(busy, std::max(state.holder, 0), count);
+        holder = next_in_round(busy, state);
       if (holder != state.holder || state.left_ns < region::kCoverBitNs) {
         state.holder = holder;
         state.left_ns =
@@ -86,6 +90,7 @@ std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnSt
                                        std::clamp(timelines[static_cast<std::size_t>(holder)].processes, 1.0, 1024.0));
       }
       state.left_ns -= std::min(state.left_ns, region::kCoverBitNs);
+      state.held_until[holder] = state.bits;
       for (int i = 0; i < count; ++i)
         if ((busy >> i & 1) != 0 && i != holder) others[static_cast<std::size_t>(i)] += region::kCoverBitNs;
     }

@@ -8,6 +8,7 @@
 // docs/decisions/0003-sharing-between-tenants.md has the measurements behind this choice.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -36,11 +37,15 @@ struct Timeline {
   double processes = 1;              // of the grant that were busy at once, on average; each has its own turns
 };
 
+inline constexpr std::size_t kMostInTurn = 64;  // grants on one device whose turns are followed
+
 // State that lasts from one stretch to the next: whose turn it was and how much of it is left.
 struct TurnState {
   int holder = -1;
   std::uint64_t left_ns = 0;
-  std::uint64_t was_busy = 0;  // bit per grant: busy in the last bit of the stretch before
+  std::uint64_t was_busy = 0;                           // bit per grant: busy in the last bit of the stretch before
+  std::uint64_t bits = 0;                               // of the timeline, so far
+  std::array<std::uint64_t, kMostInTurn> held_until{};  // the bit in which a grant last held the device
 };
 
 // How many nanoseconds of each grant's covered time others held the device.

@@ -111,6 +111,29 @@ TEST(Attribute, LetsAShortKernelThatBeganInItsOwnTurnKeepAllOfIt) {
   EXPECT_EQ(others[0], 2 * region::kCoverBitNs);
 }
 
+// One bit is 20 µs, a turn 100 bits. The device goes round as a, c, b or as a, b, c; the timelines tell which: c and b
+// began in that order, so after the brief a the device goes on with c.
+TEST(Attribute, GoesRoundInTheOrderThatTheTimelinesShow) {
+  constexpr std::size_t kBits = 10 * region::kCoverBits;
+  std::vector<std::uint64_t> a(10, 0), first(10, 0), second(10, 0);
+  const auto set = [](std::vector<std::uint64_t>& words, std::size_t from, std::size_t to) {
+    for (std::size_t bit = from; bit < to; ++bit)
+      words[bit / region::kCoverBits] |= std::uint64_t{1} << bit % region::kCoverBits;
+  };
+  set(first, 0, 310);       // its turn until 100, and 60 more after a
+  set(second, 100, kBits);  // its turn until 200, and again from 310
+  set(a, 200, 250);
+  for (const bool swapped : {false, true}) {
+    TurnState state;
+    const Timeline timelines[] = {
+        {.words = a}, {.words = swapped ? second : first}, {.words = swapped ? first : second}};
+    const auto others = attribute(timelines, state);
+    EXPECT_EQ(others[0], 0U);
+    EXPECT_EQ(others[swapped ? 2 : 1], 150 * region::kCoverBitNs);
+    EXPECT_EQ(others[swapped ? 1 : 2], 110 * region::kCoverBitNs);
+  }
+}
+
 TEST(Attribute, GivesTheSameAnswerInOneStretchOrInMany) {
   std::vector<std::uint64_t> a, b;
   std::uint64_t random = 12345;
