@@ -89,6 +89,15 @@ struct Price {
   bool known;
 };
 
+// Waits until the lease holds `price_ns`.
+void refill(ContextState& context, std::uint32_t price_ns) {
+  const std::int64_t lacking = price_ns - lease.left_ns;
+  if (lacking <= 0) return;
+  const std::int64_t amount = lacking > kLeaseNs ? lacking : kLeaseNs;
+  take_lease(context, amount);
+  lease.left_ns += amount;
+}
+
 // Waits until the lease holds what one launch takes. What was not known may become known during a wait, and then costs
 // what it costs; a price that was paid stands.
 Price pay(ContextState& context, StreamState& stream_state, CUstream stream, const Cost& cost) {
@@ -104,9 +113,7 @@ Price pay(ContextState& context, StreamState& stream_state, CUstream stream, con
       probing = true;
       continue;
     }
-    const std::int64_t lacking = price.ns - l.left_ns, amount = lacking > kLeaseNs ? lacking : kLeaseNs;
-    take_lease(context, amount);
-    l.left_ns += amount;
+    refill(context, price.ns);
     if (price.known) return price;
   }
 }
@@ -145,11 +152,7 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
 void launch_unmeasured(ContextState& context, const Unit& unit) {
   const std::uint32_t expected = expected_ns(cost_of(unit));
   settle(context);
-  if (lease.left_ns < expected) {
-    const std::int64_t amount = expected > kLeaseNs ? expected : kLeaseNs;
-    take_lease(context, amount);
-    lease.left_ns += amount;
-  }
+  refill(context, expected);
   lease.left_ns -= expected;
 }
 

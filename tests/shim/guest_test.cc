@@ -13,14 +13,6 @@ namespace {
 
 class Visit : public OnDriver {
  protected:
-  Ended guest(std::vector<std::string> scenario) {
-    scenario.insert(scenario.begin(), program("shim_guest_program"));
-    return tenant.run(scenario);
-  }
-  void expect_well(const std::vector<std::string>& scenario) {
-    const Ended ended = guest(scenario);
-    EXPECT_EQ(ended.exit_code, 0) << ended.out << ended.err;
-  }
   // The simulated driver has locks of its own, which a child may find taken: there it only looks names up.
   void storm() {
     expect_well({"fork-storm", rounds(), std::to_string(kGiB), std::string(GetParam().name) == "sim" ? "0" : "1"});

@@ -16,15 +16,6 @@ using testing::StartsWith;
 
 class Sandbox : public OnDriver {
  protected:
-  Ended guest(std::vector<std::string> scenario) {
-    scenario.insert(scenario.begin(), program("shim_guest_program"));
-    return tenant.run(scenario);
-  }
-  void expect_well(const std::vector<std::string>& scenario) {
-    const Ended ended = guest(scenario);
-    EXPECT_EQ(ended.exit_code, 0) << ended.out << ended.err;
-    EXPECT_EQ(ended.err, "");
-  }
   // Runs a script in mount namespace of its own. Exit code 77: this machine does not let us.
   Ended in_own_mounts(const std::string& script) {
     return tenant.run({"unshare", "-m", "sh", "-c", "set -e\n" + script});

@@ -130,4 +130,15 @@ void OnDriver::SetUp() {
     GTEST_SKIP() << "no driver in " << GetParam().folder << " (not built)";
 }
 
+Ended OnDriver::guest(std::vector<std::string> scenario) {
+  scenario.insert(scenario.begin(), program("shim_guest_program"));
+  return tenant.run(scenario);
+}
+
+void OnDriver::expect_well(const std::vector<std::string>& scenario) {
+  const Ended ended = guest(scenario);
+  EXPECT_EQ(ended.exit_code, 0) << ended.out << ended.err;
+  EXPECT_EQ(ended.err, "");
+}
+
 }  // namespace kiboko::shim_test

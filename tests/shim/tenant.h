@@ -76,6 +76,8 @@ class Tenant {
 class OnDriver : public testing::TestWithParam<Driver> {
  protected:
   void SetUp() override;
+  Ended guest(std::vector<std::string> scenario);  // of guest_program.cc
+  void expect_well(const std::vector<std::string>& scenario);
   Tenant tenant{GetParam()};
 };
 
