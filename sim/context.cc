@@ -251,22 +251,43 @@ SIM_FN(cuCtxCreate_v4, (CUcontext * out, CUctxCreateParams* params, unsigned fla
   return make_context(out, flags, device);
 }
 
+static std::mutex attached_lock;
+static std::unordered_map<const Context*, int> attached;  // cuCtxAttach less cuCtxDetach
+
+static bool let_go(const Context* context) {
+  std::lock_guard<std::mutex> lock(attached_lock);
+  const auto found = attached.find(context);
+  if (found == attached.end()) return false;
+  if (--found->second == 0) attached.erase(found);
+  return true;
+}
+
 static CUresult destroy_context(CUcontext given) {
   Context* context = nullptr;
   if (const CUresult result = find_context(given, context); result != CUDA_SUCCESS) return result;
   if (context->primary) return CUDA_ERROR_INVALID_CONTEXT;
   if (current_context() == context) set_current(nullptr);
+  while (let_go(context)) {
+  }
   close_context(*context);
   return CUDA_SUCCESS;
 }
 SIM_FN(cuCtxDestroy, (CUcontext context), (context)) { return destroy_context(context); }
 SIM_FN(cuCtxDestroy_v2, (CUcontext context), (context)) { return destroy_context(context); }
-SIM_FN(cuCtxDetach, (CUcontext context), (context)) { return destroy_context(context); }
+// The last one ends the context.
+SIM_FN(cuCtxDetach, (CUcontext given), (given)) {
+  Context* context = nullptr;
+  if (const CUresult result = find_context(given, context); result != CUDA_SUCCESS) return result;
+  return let_go(context) ? CUDA_SUCCESS : destroy_context(given);
+}
 SIM_FN(cuCtxAttach, (CUcontext * out, unsigned flags), (out, flags)) {
   if (out == nullptr || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   Context* context = nullptr;
   const CUresult result = require_context(context);
-  if (result == CUDA_SUCCESS) *out = handle<CUcontext>(context);
+  if (result != CUDA_SUCCESS) return result;
+  std::lock_guard<std::mutex> lock(attached_lock);
+  ++attached[context];
+  *out = handle<CUcontext>(context);
   return result;
 }
 

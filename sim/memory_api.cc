@@ -97,12 +97,12 @@ SIM_FN(cuMemFree_v2, (CUdeviceptr address), (address)) {
   return free_device(address);
 }
 SIM_FN(cuMemGetInfo_v2, (std::size_t * free, std::size_t* total), (free, total)) {
-  if (free == nullptr || total == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (free == nullptr && total == nullptr) return CUDA_ERROR_INVALID_VALUE;
   Context* context = nullptr;
   if (const CUresult result = require_context(context); result != CUDA_SUCCESS) return result;
   const MemoryUse use = memory_use(*driver.shared, context->queue().device);
-  *free = use.free;
-  *total = use.total - use.reserved;
+  if (free != nullptr) *free = use.free;
+  if (total != nullptr) *total = use.total - use.reserved;
   return CUDA_SUCCESS;
 }
 SIM_FN(cuMemGetAddressRange_v2, (CUdeviceptr * base, std::size_t* bytes, CUdeviceptr address), (base, bytes, address)) {

@@ -123,7 +123,7 @@ CUresult create(Array* out, const Descriptor* descriptor, unsigned levels, Call&
   Charge charge(static_cast<unsigned>(place.device), rounded(formula));
   if (!charge) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS || *out == nullptr) return result;
   if (charge.correct(rounded(true_bytes(query, *out, place.ordinal, formula))) && keep(charge, *out, place))
     return CUDA_SUCCESS;
   if (destroy != nullptr) destroy(*out);

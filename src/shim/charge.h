@@ -15,6 +15,15 @@ bool ready(Function* const& function) {
   return (__builtin_expect(active(), 1) || discover_driver()) && function != nullptr;
 }
 
+// With `more` on top, as things look at this moment.
+inline bool over_limit(unsigned device, std::uint64_t more) {
+  const region::AccountView view = account_view(device);
+  if (view.limit == 0) return false;
+  const std::uint64_t total = account().total(device);
+  const std::uint64_t others = view.correction > 0 ? static_cast<std::uint64_t>(view.correction) : 0;
+  return more > view.limit || total > view.limit - more || others > view.limit - more - total;
+}
+
 // Charges, if need be after giving back what this process's pools hold without using it: that is what the driver
 // does before it refuses memory.
 inline bool admit(unsigned device, std::uint64_t bytes, region::ChargeKind kind) {
@@ -49,5 +58,45 @@ class Charge {
   std::uint64_t bytes_;
   bool admitted_;
 };
+
+// ---- charges that follow a figure of the driver's
+// --------------------------------------------------------------------
+
+// A word of such a charge: {kUnitBytes units:40, version:24}. The version moves with each change, so that a figure read
+// before is never written over one read after.
+inline std::uint64_t charged_bytes(std::uint64_t word) { return (word >> 24) * kUnitBytes; }
+inline std::uint64_t next_charge(std::uint64_t word, std::uint64_t bytes) {
+  return (bytes / kUnitBytes) << 24 | ((word + 1) & 0xffffff);
+}
+
+// Moves the charge in `word` to what `read` says is taken; `credit` bytes are charged already and go up in it. Where
+// nothing can be read they are taken for what was added, until the next reading. False: it grew beyond them by more
+// than the limit allows, even after `trim` (counted all the same: the memory is taken).
+template <class Read, class Trim>
+bool settle_charge(std::atomic<std::uint64_t>& word, unsigned device, std::uint64_t credit, bool may_refuse, Read read,
+                   Trim trim) {
+  bool trimmed = false;
+  for (;;) {
+    std::uint64_t before = word.load(std::memory_order_acquire), taken = 0;
+    if (!read(&taken)) taken = charged_bytes(before) + credit;
+    taken = (taken + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
+    const std::uint64_t paid = charged_bytes(before) + credit;
+    if (taken <= paid) {
+      if (taken != charged_bytes(before) && !word.compare_exchange_strong(before, next_charge(before, taken))) continue;
+      if (paid != taken) account().refund(device, paid - taken, region::ChargeKind::Data);
+      return true;
+    }
+    const std::uint64_t more = taken - paid;
+    if (!may_refuse || trimmed) {
+      account().add(device, more, region::ChargeKind::Data);
+    } else if (!account().charge(device, more, region::ChargeKind::Data, account_view(device))) {
+      trim();
+      trimmed = true;
+      continue;
+    }
+    if (word.compare_exchange_strong(before, next_charge(before, taken))) return !trimmed || !over_limit(device, 0);
+    account().refund(device, more, region::ChargeKind::Data);
+  }
+}
 
 }  // namespace kiboko::shim

@@ -25,6 +25,7 @@ struct Known {
   std::atomic<std::uint64_t> handle{kFreeIndex};
   std::atomic<int> ordinal{0};
   std::atomic<bool> created{false};  // by cuCtxCreate; else the primary one, or a part of it
+  std::atomic<int> attached{0};      // cuCtxAttach less cuCtxDetach
   std::atomic<std::uint64_t> charged{0};
 };
 Known known[kMaxContexts];  // [0] stays free: index 0 means "not known"
@@ -55,6 +56,7 @@ unsigned learn(CUcontext context, CUdevice ordinal, bool created, bool* first_si
     known[i].ordinal.store(ordinal, std::memory_order_relaxed);
     known[i].created.store(created, std::memory_order_relaxed);
     known[i].charged.store(0, std::memory_order_relaxed);
+    known[i].attached.store(0, std::memory_order_relaxed);
     known[i].handle.store(word_of(context), std::memory_order_release);
     if (i >= known_limit.load(std::memory_order_relaxed)) known_limit.store(i + 1, std::memory_order_release);
     return i;
@@ -308,7 +310,7 @@ CUresult create(CUcontext* out, CUdevice ordinal, Call&& call) {
   Overhead overhead(static_cast<unsigned>(index_of(ordinal)), ordinal, ChargeKind::Context, context_estimate(ordinal));
   if (!overhead) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS || *out == nullptr) return result;
   std::uint64_t bytes = 0;
   if (!overhead.finish(&bytes)) {
     if (real.cuCtxDestroy_v2 != nullptr) real.cuCtxDestroy_v2(*out);
@@ -339,6 +341,26 @@ CUresult destroy(CUcontext context, Call&& call) {
   else if (index != 0)
     known[index].handle.store(word_of(context), std::memory_order_release);
   if (result == CUDA_SUCCESS) pool_settle();
+  return result;
+}
+
+// Each cuCtxAttach puts off the end by one cuCtxDetach.
+CUresult detach(CUcontext context) {
+  const auto call = [=] { return real.cuCtxDetach(context); };
+  const unsigned index = active() && context != nullptr ? find_known(context) : 0;
+  int attached = known[index].attached.load(std::memory_order_relaxed);
+  while (attached > 0 && !known[index].attached.compare_exchange_weak(attached, attached - 1)) {
+  }
+  if (attached == 0) return destroy(context, call);
+  const CUresult result = call();
+  if (result != CUDA_SUCCESS) known[index].attached.fetch_add(1);
+  return result;
+}
+
+CUresult attached(CUresult result, const CUcontext* context) {
+  if (result != CUDA_SUCCESS || context == nullptr || enter() != Gate::Account) return result;
+  current_place();  // attaching is what makes it known, if nothing was before
+  if (const unsigned index = find_known(*context); index != 0) known[index].attached.fetch_add(1);
   return result;
 }
 
@@ -413,6 +435,16 @@ SHIM_EXPORT CUresult cuCtxDestroy(CUcontext context) {
 SHIM_EXPORT CUresult cuCtxDestroy_v2(CUcontext context) {
   if (!ready(real.cuCtxDestroy_v2)) return CUDA_ERROR_NOT_INITIALIZED;
   return destroy(context, [=] { return real.cuCtxDestroy_v2(context); });
+}
+
+SHIM_EXPORT CUresult cuCtxAttach(CUcontext* context, unsigned flags) {
+  if (!ready(real.cuCtxAttach)) return CUDA_ERROR_NOT_INITIALIZED;
+  return attached(real.cuCtxAttach(context, flags), context);
+}
+
+SHIM_EXPORT CUresult cuCtxDetach(CUcontext context) {
+  if (!ready(real.cuCtxDetach)) return CUDA_ERROR_NOT_INITIALIZED;
+  return detach(context);
 }
 
 SHIM_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {

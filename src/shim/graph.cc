@@ -1,8 +1,8 @@
 // A graph is charged when it is launched, as one unit; what is captured is not run and not charged.
 #include "shim/graph.h"
 
+#include "shim/graph_memory.h"
 #include "shim/launch.h"
-#include "shim/pool.h"
 #include "shim/route.h"
 
 namespace kiboko::shim {
@@ -92,11 +92,12 @@ SHIM_EXPORT CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph* graph) {
 
 SHIM_EXPORT CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
   KIBOKO_LAUNCH(cuGraphLaunch);
-  pool_watch_graphs();
-  return governed(stream, {exec, 0}, [&] { return real.cuGraphLaunch(exec, stream); });
+  return governed(stream, {exec, 0},
+                  [&] { return with_graph_memory(exec, stream, [&] { return real.cuGraphLaunch(exec, stream); }); });
 }
 SHIM_EXPORT CUresult cuGraphLaunch_ptsz(CUgraphExec exec, CUstream stream) {
   KIBOKO_LAUNCH(cuGraphLaunch_ptsz);
-  pool_watch_graphs();
-  return governed(per_thread(stream), {exec, 0}, [&] { return real.cuGraphLaunch_ptsz(exec, stream); });
+  return governed(per_thread(stream), {exec, 0}, [&] {
+    return with_graph_memory(exec, per_thread(stream), [&] { return real.cuGraphLaunch_ptsz(exec, stream); });
+  });
 }

@@ -5,6 +5,7 @@
 
 #include "shim/charge.h"
 #include "shim/context.h"
+#include "shim/graph_memory.h"
 
 using namespace kiboko::shim;
 using kiboko::region::rounded;
@@ -44,7 +45,7 @@ CUresult allocate(std::uint64_t bytes, Pointer* out, Call call, [[maybe_unused]]
   Charge charge(static_cast<unsigned>(place.device), rounded(bytes));
   if (!charge) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS || *out == 0) return result;  // 0: a yes without memory stands for nothing
   bool fits = true;
   if constexpr (!std::is_same_v<Actual, AsAsked>) fits = charge.correct(rounded(actual()));
   if (fits && keep(charge, *out, place)) return CUDA_SUCCESS;
@@ -60,7 +61,10 @@ CUresult release(Pointer pointer, Free&& call) {
   const PointerEntry entry = pointers.take(pointer);
   if (entry.key == 0) {
     const CUresult result = call();  // not ours to judge: another allocator's, a graph's, or nobody's
-    if (result == CUDA_SUCCESS) pool_settle();
+    if (result == CUDA_SUCCESS) {
+      graph_memory_freed();
+      pool_settle();
+    }
     return result;
   }
   const CUresult result = call();

@@ -18,7 +18,7 @@ CUresult load(HandleTable& table, Handle* out, Call&& call, Undo undo) {
   if (place.device < 0) return call();
   Overhead overhead(static_cast<unsigned>(place.device), place.ordinal, ChargeKind::Module, 0);
   const CUresult result = call();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS || *out == nullptr) return result;
   HandleEntry entry{}, displaced{};
   entry.key = reinterpret_cast<std::uintptr_t>(*out);
   entry.owner = static_cast<std::uint16_t>(place.owner);

@@ -11,13 +11,13 @@
 #include "shim/charge.h"
 #include "shim/context.h"
 #include "shim/graph.h"
+#include "shim/graph_memory.h"
 
 namespace kiboko::shim {
 
 using region::ChargeKind;
 
 std::atomic<bool> pools_used{false};
-std::atomic<bool> graphs_hold_memory{false};
 
 namespace {
 
@@ -33,18 +33,13 @@ struct alignas(64) Pool {
   std::atomic<std::uint64_t> handle{kFree};
   std::atomic<int> device{0};
   std::atomic<std::uint32_t> readers{0};  // threads that ask the driver about it; it is not destroyed meanwhile
-  std::atomic<std::uint64_t> charged{0};  // {kUnitBytes units:40, version:24}
+  std::atomic<std::uint64_t> charged{0};  // as charge.h says
   std::atomic<std::uint64_t> live{0};     // pointers out of it that were not freed
   std::atomic<bool> orphaned{false};      // destroyed while such pointers exist; the driver keeps it until they go
 };
 Pool all_pools[kMaxPools];  // [0] stays free: index 0 means "not known"
 std::atomic<unsigned> pool_limit{1};
 std::atomic<std::uint32_t> pool_lock{0};
-
-std::uint64_t bytes_of(std::uint64_t word) { return (word >> 24) * kUnitBytes; }
-std::uint64_t next_word(std::uint64_t word, std::uint64_t bytes) {
-  return (bytes / kUnitBytes) << 24 | ((word + 1) & 0xffffff);
-}
 
 // Keeps the pool from being destroyed while we ask the driver about it.
 class Reading {
@@ -77,81 +72,18 @@ class Reading {
   std::uint64_t handle_;
 };
 
-// With `more` on top, as things look at this moment.
-bool over_limit(unsigned device, std::uint64_t more) {
-  const region::AccountView view = account_view(device);
-  if (view.limit == 0) return false;
-  const std::uint64_t total = account().total(device);
-  const std::uint64_t others = view.correction > 0 ? static_cast<std::uint64_t>(view.correction) : 0;
-  return more > view.limit || total > view.limit - more || others > view.limit - more - total;
-}
-
 void refund(unsigned device, std::uint64_t bytes) {
   if (bytes != 0) account().refund(device, bytes, ChargeKind::Data);
 }
 
-// Moves the pool's charge to what it has reserved; `credit` bytes are charged already and go up in it. False: the pool
-// grew beyond them by more than the limit allows (counted all the same: the memory is taken).
+// Moves the pool's charge to what it has reserved. False: that is more than the limit allows.
 bool settle(Pool& pool, std::uint64_t credit, bool may_refuse) {
   const Reading reading(pool);
   const auto device = static_cast<unsigned>(pool.device.load(std::memory_order_relaxed));
-  bool trimmed = false;
-  for (;;) {
-    std::uint64_t word = pool.charged.load(std::memory_order_acquire), reserved = 0;
-    if (!reading.get(kReservedNow, &reserved)) {
-      refund(device, credit);
-      return true;
-    }
-    reserved = (reserved + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
-    const std::uint64_t paid = bytes_of(word) + credit;
-    if (reserved <= paid) {
-      if (reserved != bytes_of(word) && !pool.charged.compare_exchange_strong(word, next_word(word, reserved)))
-        continue;
-      refund(device, paid - reserved);
-      return true;
-    }
-    const std::uint64_t more = reserved - paid;
-    if (!may_refuse || trimmed) {
-      account().add(device, more, ChargeKind::Data);
-    } else if (!account().charge(device, more, ChargeKind::Data, account_view(device))) {
-      reading.trim();
-      trimmed = true;
-      continue;
-    }
-    if (pool.charged.compare_exchange_strong(word, next_word(word, reserved)))
-      return !trimmed || !over_limit(device, 0);
-    refund(device, more);
-  }
-}
-
-// Memory nodes of graphs draw on a reserve of their device, which the driver fills at a launch and keeps. It is charged
-// when it is seen: what a graph needs is known to the driver alone.
-std::atomic<std::uint64_t> graph_charged[kMaxOrdinals];
-
-void settle_graphs(CUdevice ordinal) {
-  const int device = index_of(ordinal);
-  std::uint64_t reserved = 0;
-  if (device < 0 || real.cuDeviceGetGraphMemAttribute == nullptr ||
-      real.cuDeviceGetGraphMemAttribute(ordinal, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS)
-    return;
-  const std::uint64_t before = graph_charged[ordinal].exchange(reserved, std::memory_order_acq_rel);
-  if (reserved > before)
-    account().add(static_cast<unsigned>(device), reserved - before, ChargeKind::Data);
-  else
-    refund(static_cast<unsigned>(device), before - reserved);
-}
-
-// True if graphs gave something back.
-bool trim_graphs(unsigned device) {
-  bool gave_back = false;
-  for (CUdevice ordinal = 0; ordinal < static_cast<CUdevice>(state.ordinal_count); ++ordinal) {
-    const std::uint64_t before = graph_charged[ordinal].load(std::memory_order_relaxed);
-    if (before == 0 || index_of(ordinal) != static_cast<int>(device) || real.cuDeviceGraphMemTrim == nullptr) continue;
-    real.cuDeviceGraphMemTrim(ordinal);
-    settle_graphs(ordinal);
-    gave_back = gave_back || graph_charged[ordinal].load(std::memory_order_relaxed) < before;
-  }
-  return gave_back;
+  if (!reading) return refund(device, credit), true;  // it is being destroyed
+  return settle_charge(
+      pool.charged, device, credit, may_refuse, [&](std::uint64_t* bytes) { return reading.get(kReservedNow, bytes); },
+      [&] { reading.trim(); });
 }
 
 // ---- which pool ----------------------------------------------------------------------------------------------------
@@ -235,7 +167,7 @@ CUresult allocate_plain(CUdeviceptr* out, std::size_t bytes, unsigned device, Ca
   Charge charge(device, region::rounded(bytes));
   if (!charge) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS || *out == 0) return result;
   PointerEntry displaced;
   if (!pointers.put(pointer_entry(*out, charge.bytes(), device, PointerKind::Plain, 0), &displaced)) {
     undo();
@@ -255,8 +187,10 @@ CUresult allocate_from(Pool& pool, CUdeviceptr* out, std::size_t bytes, unsigned
       pointer_entry(0, credit, device, PointerKind::Pool, static_cast<unsigned>(&pool - all_pools));
   if (!charge_request(pool, device, &credit)) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
-  const bool fits = settle(pool, credit, result == CUDA_SUCCESS);
-  if (result != CUDA_SUCCESS) return result;
+  const bool made = result == CUDA_SUCCESS && *out != 0;
+  if (!made) refund(device, credit);
+  const bool fits = settle(pool, made ? credit : 0, made);
+  if (!made) return result;
   PointerEntry entry = model, displaced;
   entry.key = *out;
   if (!fits || !pointers.put(entry, &displaced)) {
@@ -283,7 +217,7 @@ CUresult allocate(CUdeviceptr* out, std::size_t bytes, CUmemoryPool from, CUstre
   const Place place = current_place();
   if (place.context == nullptr && from == nullptr) return call();
   if (capturing(stream)) {  // a node of a graph; charged when the graph gets its memory
-    pool_watch_graphs();
+    watch_graph_memory();
     return call();
   }
   const CUdevice ordinal = ordinal_of(stream, place);
@@ -306,8 +240,11 @@ CUresult release(CUdeviceptr pointer, Call&& call) {
   if (gate != Gate::Account) return gate == Gate::Pass ? call() : CUDA_ERROR_OPERATING_SYSTEM;
   PointerEntry displaced;
   const PointerEntry entry = pointers.take(pointer);
-  if (entry.key == 0) return call();
   const CUresult result = call();
+  if (entry.key == 0) {
+    if (result == CUDA_SUCCESS) graph_memory_freed();
+    return result;
+  }
   if (result != CUDA_SUCCESS)
     pointers.put(entry, &displaced);
   else if (entry.what() == PointerKind::Plain)
@@ -322,7 +259,7 @@ CUresult release(CUdeviceptr pointer, Call&& call) {
 void give_up(Pool& pool) {
   const int device = pool.device.load(std::memory_order_relaxed);
   const std::uint64_t word = pool.charged.exchange(0, std::memory_order_acq_rel);
-  if (device >= 0) refund(static_cast<unsigned>(device), bytes_of(word));
+  if (device >= 0) refund(static_cast<unsigned>(device), charged_bytes(word));
   pool.orphaned.store(false, std::memory_order_relaxed);
   pool.handle.store(kFree, std::memory_order_release);
 }
@@ -331,8 +268,8 @@ void give_up(Pool& pool) {
 void shrink_orphan(Pool& pool, std::uint64_t bytes, bool last) {
   if (last) return give_up(pool);
   std::uint64_t word = pool.charged.load(std::memory_order_acquire), less = 0;
-  do less = bytes < bytes_of(word) ? bytes : bytes_of(word);
-  while (!pool.charged.compare_exchange_weak(word, next_word(word, bytes_of(word) - less)));
+  do less = bytes < charged_bytes(word) ? bytes : charged_bytes(word);
+  while (!pool.charged.compare_exchange_weak(word, next_charge(word, charged_bytes(word) - less)));
   refund(static_cast<unsigned>(pool.device.load(std::memory_order_relaxed)), less);
 }
 
@@ -370,19 +307,18 @@ void settle_all_pools() {
   const unsigned limit = pool_limit.load(std::memory_order_acquire);
   for (unsigned i = 1; i < limit; ++i)
     if (all_pools[i].device.load(std::memory_order_relaxed) >= 0 &&
-        bytes_of(all_pools[i].charged.load(std::memory_order_relaxed)) != 0)
+        charged_bytes(all_pools[i].charged.load(std::memory_order_relaxed)) != 0)
       settle(all_pools[i], 0, false);
-  if (!graphs_hold_memory.load(std::memory_order_relaxed)) return;
-  if (const Place place = current_place(); place.context != nullptr && place.device >= 0) settle_graphs(place.ordinal);
+  settle_graph_memory();
 }
 
 bool trim_pools(unsigned device) {
-  bool gave_back = trim_graphs(device);
+  bool gave_back = trim_graph_memory(device);
   const unsigned limit = pool_limit.load(std::memory_order_acquire);
   for (unsigned i = 1; i < limit; ++i) {
     Pool& pool = all_pools[i];
     if (pool.device.load(std::memory_order_relaxed) != static_cast<int>(device)) continue;
-    const std::uint64_t before = bytes_of(pool.charged.load(std::memory_order_relaxed));
+    const std::uint64_t before = charged_bytes(pool.charged.load(std::memory_order_relaxed));
     {
       const Reading reading(pool);
       std::uint64_t unused = 0;
@@ -390,7 +326,7 @@ bool trim_pools(unsigned device) {
       reading.trim();
     }
     settle(pool, 0, false);
-    gave_back = gave_back || bytes_of(pool.charged.load(std::memory_order_relaxed)) < before;
+    gave_back = gave_back || charged_bytes(pool.charged.load(std::memory_order_relaxed)) < before;
   }
   return gave_back;
 }

@@ -16,15 +16,7 @@ inline void pool_settle() {
   if (__builtin_expect(pools_used.load(std::memory_order_relaxed), 0)) settle_all_pools();
 }
 
-// Graphs may hold memory from now on: looked at after each synchronisation, on the device where it happens.
-extern std::atomic<bool> graphs_hold_memory;
-inline void pool_watch_graphs() {
-  if (graphs_hold_memory.load(std::memory_order_relaxed)) return;
-  graphs_hold_memory.store(true, std::memory_order_relaxed);
-  pools_used.store(true, std::memory_order_release);
-}
-
-// Gives back to the device what the pools of `device` reserve but do not use. True if that was anything.
+// Gives back to the device what pools and graphs of `device` reserve but do not use. True if that was anything.
 bool trim_pools(unsigned device);
 inline bool pool_reclaim(unsigned device) { return pools_used.load(std::memory_order_relaxed) && trim_pools(device); }
 

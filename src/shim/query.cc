@@ -29,28 +29,39 @@ SHIM_EXPORT CUresult cuInit(unsigned flags) {
   return activate() ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
 }
 
-SHIM_EXPORT CUresult cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
-  KIBOKO_DRIVER(cuMemGetInfo_v2);
-  const CUresult result = real.cuMemGetInfo_v2(free, total);
-  if (result != CUDA_SUCCESS || free == nullptr || total == nullptr || enter() != Gate::Account) return result;
+namespace {
+
+// A program that asks for one of the two only is answered by the driver first, which may refuse that; then both are
+// needed here to answer with either.
+template <class Size>
+CUresult virtual_memory(CUresult (*ask)(Size*, Size*), Size* free, Size* total) {
+  CUresult result = ask(free, total);
+  if (result != CUDA_SUCCESS || enter() != Gate::Account) return result;
+  Size driver_free = 0, driver_total = 0;
+  if (__builtin_expect(free != nullptr && total != nullptr, 1)) {
+    driver_free = *free;
+    driver_total = *total;
+  } else if (result = ask(&driver_free, &driver_total); result != CUDA_SUCCESS) {
+    return result;
+  }
   const int device = current_device();
   if (device < 0) return result;
-  const MemoryAnswer memory = answer(static_cast<unsigned>(device), *free, *total);
-  *free = memory.free;
-  *total = memory.total;
+  const MemoryAnswer memory = answer(static_cast<unsigned>(device), driver_free, driver_total);
+  if (free != nullptr) *free = static_cast<Size>(memory.free);
+  if (total != nullptr) *total = static_cast<Size>(memory.total);
   return result;
+}
+
+}  // namespace
+
+SHIM_EXPORT CUresult cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
+  KIBOKO_DRIVER(cuMemGetInfo_v2);
+  return virtual_memory(real.cuMemGetInfo_v2, free, total);
 }
 
 SHIM_EXPORT CUresult cuMemGetInfo(unsigned* free, unsigned* total) {
   KIBOKO_DRIVER(cuMemGetInfo);
-  const CUresult result = real.cuMemGetInfo(free, total);
-  if (result != CUDA_SUCCESS || free == nullptr || total == nullptr || enter() != Gate::Account) return result;
-  const int device = current_device();
-  if (device < 0) return result;
-  const MemoryAnswer memory = answer(static_cast<unsigned>(device), *free, *total);
-  *free = static_cast<unsigned>(memory.free);
-  *total = static_cast<unsigned>(memory.total);
-  return result;
+  return virtual_memory(real.cuMemGetInfo, free, total);
 }
 
 namespace {

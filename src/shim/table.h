@@ -40,13 +40,20 @@ extern const Hook kHooks[kHookCount];
   X(cuDeviceGetMemPool, CUresult, (CUmemoryPool*, CUdevice))                                                        \
   X(cuDeviceGetUuid, CUresult, (CUuuid*, CUdevice))                                                                 \
   X(cuDeviceGetUuid_v2, CUresult, (CUuuid*, CUdevice))                                                              \
-  X(cuDeviceGraphMemTrim, CUresult, (CUdevice))                                                                     \
   X(cuDevicePrimaryCtxGetState, CUresult, (CUdevice, unsigned*, int*))                                              \
   X(cuEventCreate, CUresult, (CUevent*, unsigned))                                                                  \
   X(cuEventDestroy_v2, CUresult, (CUevent))                                                                         \
   X(cuEventElapsedTime, CUresult, (float*, CUevent, CUevent))                                                       \
   X(cuEventQuery, CUresult, (CUevent))                                                                              \
   X(cuEventRecord, CUresult, (CUevent, CUstream))                                                                   \
+  X(cuGraphChildGraphNodeGetGraph, CUresult, (CUgraphNode, CUgraph*))                                               \
+  X(cuGraphGetEdges, CUresult, (CUgraph, CUgraphNode*, CUgraphNode*, std::size_t*))                                 \
+  X(cuGraphGetEdges_v2, CUresult, (CUgraph, CUgraphNode*, CUgraphNode*, void*, std::size_t*))                       \
+  X(cuGraphGetNodes, CUresult, (CUgraph, CUgraphNode*, std::size_t*))                                               \
+  X(cuGraphMemAllocNodeGetParams, CUresult, (CUgraphNode, CUDA_MEM_ALLOC_NODE_PARAMS*))                             \
+  X(cuGraphMemFreeNodeGetParams, CUresult, (CUgraphNode, CUdeviceptr*))                                             \
+  X(cuGraphNodeGetType, CUresult, (CUgraphNode, int*))                                                              \
+  X(cuMemGetAllocationGranularity, CUresult, (std::size_t*, const CUmemAllocationProp*, int))                       \
   X(cuMemGetAllocationPropertiesFromHandle, CUresult, (CUmemAllocationProp*, CUmemGenericAllocationHandle))         \
   X(cuMemPoolGetAttribute, CUresult, (CUmemoryPool, int, void*))                                                    \
   X(cuMipmappedArrayGetMemoryRequirements, CUresult, (CUDA_ARRAY_MEMORY_REQUIREMENTS*, CUmipmappedArray, CUdevice)) \

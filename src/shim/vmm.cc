@@ -76,18 +76,39 @@ bool find_mapping(std::uint64_t address, HandleEntry* out) {
   return found;
 }
 
-// cuMemUnmap takes a range that may hold several mappings, end to end. What was mapped unseen is stepped over.
+// cuMemUnmap takes a range that may hold several mappings, end to end. What was mapped unseen is stepped over; after
+// many such steps it is quicker to look through the table.
 void forget_mappings(std::uint64_t address, std::uint64_t bytes) {
   constexpr std::uint64_t kSmallestMapping = 64 << 10;
+  constexpr int kMostSteps = 256;
   const std::uint64_t end = address > UINT64_MAX - bytes ? UINT64_MAX : address + bytes;
-  while (address < end) {
+  for (int misses = 0; address < end && misses < kMostSteps;) {
     std::uint64_t step = kSmallestMapping;
     if (const HandleEntry mapping = mappings.take(address); mapping.key != 0) {
       drop_reference(mapping.link, mapping.link_serial);
       if (mapping.bytes > step) step = mapping.bytes;
+    } else {
+      ++misses;
     }
     address = end - address < step ? end : address + step;
   }
+  if (address == end) return;
+  mappings.sweep([=](const HandleEntry& mapping) {
+    if (mapping.key < address || mapping.key >= end) return false;
+    drop_reference(mapping.link, mapping.link_serial);
+    return true;
+  });
+}
+
+// Physical memory comes in the granules that the driver names; programs ask for multiples of them.
+std::uint64_t in_granules(std::uint64_t bytes, const CUmemAllocationProp& properties) {
+  constexpr int kMinimum = 0;
+  std::size_t granule = 0;
+  if (real.cuMemGetAllocationGranularity == nullptr ||
+      real.cuMemGetAllocationGranularity(&granule, &properties, kMinimum) != CUDA_SUCCESS || granule < kUnitBytes)
+    return rounded(bytes);
+  const std::uint64_t granules = bytes / granule + (bytes % granule != 0 ? 1 : 0);
+  return granules > UINT64_MAX / granule ? UINT64_MAX : granules * granule;
 }
 
 }  // namespace
@@ -106,10 +127,10 @@ SHIM_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, std::size
     return call();  // host memory, or a device that the driver refuses
   const int device = index_of(location.id);
   if (device < 0) return CUDA_ERROR_OUT_OF_MEMORY;
-  Charge charge(static_cast<unsigned>(device), rounded(bytes));
+  Charge charge(static_cast<unsigned>(device), in_granules(bytes, *properties));
   if (!charge) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = call();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS || *handle == 0) return result;
   if (!remember(*handle, charge.bytes(), static_cast<unsigned>(device), 0, 0)) {
     if (real.cuMemRelease != nullptr) real.cuMemRelease(*handle);
     return CUDA_ERROR_OUT_OF_MEMORY;

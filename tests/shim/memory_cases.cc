@@ -242,30 +242,134 @@ void elsewhere() {
   CHECK(charged(0) == first && charged(1) == with_context, "its end");
 }
 
-// What graphs take for their memory nodes is seen at the next synchronisation.
-void graphs() {
+// Half of the question may be asked, and is answered with the share's figures.
+void half_asked() {
   start();
-  CUstream stream = nullptr;
-  CHECK_OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+  std::size_t free = 0, total = 0, one = 0;
+  CHECK_OK(cuMemGetInfo_v2(&free, &total));
+  CHECK(total == number(0), "total is %zu", total);
+  CHECK_OK(cuMemGetInfo_v2(&one, nullptr));
+  CHECK(one == free, "free alone is %zu", one);
+  CHECK_OK(cuMemGetInfo_v2(nullptr, &one));
+  CHECK(one == total, "total alone is %zu", one);
+  const CUresult neither = cuMemGetInfo_v2(nullptr, nullptr);
+  CHECK(neither == CUDA_SUCCESS || neither == CUDA_ERROR_INVALID_VALUE, "answered %d", neither);
+}
+
+// The last of the holders ends a context, and what is in it.
+void attached() {
+  start();
   const Balance balance;
-  CUdeviceptr pointer = 0;
-  CUgraph graph = nullptr;
-  CUgraphExec exec = nullptr;
-  CHECK_OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
-  CHECK_OK(cuMemAllocAsync(&pointer, 8 * kMiB, stream));
-  CHECK_OK(cuStreamEndCapture(stream, &graph));
-  if (driver_taken() != balance.driver) return;  // a driver that only pretends to capture
-  balance.expect_same("the capture");
-  CHECK_OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
-  CHECK_OK(cuGraphLaunch(exec, stream));
-  CHECK_OK(cuStreamSynchronize(stream));
-  CHECK(charged() >= balance.charge + 8 * kMiB, "charged %llu for it",
+  for (int round = 0; round < 3; ++round) {
+    CUcontext context = nullptr, again = nullptr;
+    CHECK_OK(cuCtxCreate_v2(&context, 0, ordinal));
+    CUdeviceptr pointer = 0;
+    CHECK_OK(cuMemAlloc_v2(&pointer, 10 * kMiB));
+    const Balance with;
+    for (int i = 0; i < round; ++i) CHECK_OK(cuCtxAttach(&again, 0));
+    for (int i = 0; i < round; ++i) CHECK_OK(cuCtxDetach(context));
+    with.expect_as_before("attaching and detaching");
+    CHECK_OK(cuCtxSetCurrent(context));
+    CHECK_OK(cuCtxDetach(context));
+    CHECK_OK(cuCtxSetCurrent(first_context));
+    balance.expect_as_before("the last cuCtxDetach");
+  }
+  CHECK(cuCtxDetach(nullptr) != CUDA_SUCCESS, "no context was detached");
+}
+
+// granule BYTES: physical memory comes in granules of that size, not in blocks of 2 MiB.
+void granules() {
+  start();
+  const Balance balance;
+  CUmemAllocationProp properties{};
+  properties.type = 1;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+  CUmemGenericAllocationHandle handles[3] = {};
+  for (unsigned i = 0; i < 3; ++i) {
+    CHECK_OK(cuMemCreate(&handles[i], kMiB + (2 * i + 1) * number(0), &properties, 0));
+    balance.expect_same("cuMemCreate");
+  }
+  CHECK(charged() == balance.charge + 3 * kMiB + 9 * number(0), "charged %llu",
         static_cast<unsigned long long>(charged() - balance.charge));
-  balance.expect_same("the launch");
-  CHECK_OK(cuMemFree_v2(pointer));
-  CHECK_OK(cuDeviceGraphMemTrim(ordinal));
+  for (const CUmemGenericAllocationHandle handle : handles) CHECK_OK(cuMemRelease(handle));
+  balance.expect_as_before("cuMemRelease");
+}
+
+// Mappings far apart in one range are all found when it is unmapped. Only some drivers unmap across holes.
+void holes() {
+  start();
+  const Balance balance;
+  CUmemAllocationProp properties{};
+  properties.type = 1;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+  constexpr std::uint64_t kRange = 4096 * kMiB;
+  CUdeviceptr range = 0;
+  CHECK_OK(cuMemAddressReserve(&range, kRange, 0, 0, 0));
+  const std::uint64_t offsets[] = {0, kBlock, 900 * kMiB, kRange - kBlock};
+  for (const std::uint64_t offset : offsets) {
+    CUmemGenericAllocationHandle handle = 0;
+    CHECK_OK(cuMemCreate(&handle, kBlock, &properties, 0));
+    CHECK_OK(cuMemMap(range + offset, kBlock, 0, handle, 0));
+    CHECK_OK(cuMemRelease(handle));
+  }
+  CHECK(charged() == balance.charge + 4 * kBlock, "not all four are charged");
+  if (cuMemUnmap(range, kRange) != CUDA_SUCCESS)
+    for (const std::uint64_t offset : offsets) CHECK_OK(cuMemUnmap(range + offset, kBlock));
+  balance.expect_as_before("cuMemUnmap");
+}
+
+// The calls of the 32-bit interface.
+void narrow() {
+  start();
+  const Balance balance;
+  CUdeviceptr_v1 pointer = 0, pitched = 0;
+  unsigned pitch = 0;
+  if (cuMemAlloc(&pointer, 3 * kMiB) == kNotSupported) return;
+  balance.expect_same("cuMemAlloc");
+  CHECK(charged() == balance.charge + 4 * kMiB, "charged %llu",
+        static_cast<unsigned long long>(charged() - balance.charge));
+  CHECK_OK(cuMemAllocPitch(&pitched, &pitch, 1000, 3000, 4));
+  balance.expect_same("cuMemAllocPitch");
+  CHECK(cuMemAlloc(&pointer, UINT32_MAX) == CUDA_ERROR_OUT_OF_MEMORY, "everything was given");
+  balance.expect_same("what was refused");
+  CHECK_OK(cuMemFree(pitched));
+  CHECK_OK(cuMemFree(pointer));
+  balance.expect_as_before("cuMemFree");
+}
+
+// A device's pool may be replaced; then unnamed allocations come out of the new one.
+void replaced_pools() {
+  start();
+  decltype(&cuDeviceSetMemPool) set;
+  CUresult (*set_at)(CUmemLocation*, int, CUmemoryPool);
+  void* found = find_past_the_interposer("cuDeviceSetMemPool");
+  if (found == nullptr) return;
+  memcpy(&set, &found, sizeof found);
+  found = find_past_the_interposer("cuMemSetMemPool");
+  memcpy(&set_at, &found, sizeof found);
+  const Balance balance;
+  CUmemPoolProps properties{};
+  properties.alloc_type = 1;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+  CUmemoryPool first = nullptr, pools[2] = {};
+  CHECK_OK(cuDeviceGetDefaultMemPool(&first, ordinal));
+  CUdeviceptr pointers[3] = {};
+  for (CUmemoryPool& pool : pools) CHECK_OK(cuMemPoolCreate(&pool, &properties));
+  CHECK_OK(set(ordinal, pools[0]));
+  CHECK_OK(cuMemAllocAsync(&pointers[0], 3 * kMiB, nullptr));
+  balance.expect_same("a replaced pool");
+  CUmemLocation here{CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+  CHECK_OK(set_at != nullptr ? set_at(&here, 1, pools[1]) : set(ordinal, pools[1]));
+  CHECK_OK(cuMemAllocAsync(&pointers[1], 40 * kMiB, nullptr));
+  balance.expect_same("another one");
+  CHECK_OK(set(ordinal, first));
+  CHECK_OK(cuMemAllocAsync(&pointers[2], 3 * kMiB, nullptr));
+  balance.expect_same("the first one again");
+  for (const CUdeviceptr pointer : pointers) CHECK_OK(cuMemFreeAsync(pointer, nullptr));
+  for (const CUmemoryPool pool : pools) CHECK_OK(cuMemPoolDestroy(pool));
+  CHECK_OK(cuMemPoolTrimTo(first, 0));
   CHECK_OK(cuCtxSynchronize());
-  balance.expect_as_before("the trim");
+  balance.expect_as_before("their end");
 }
 
 }  // namespace
@@ -282,7 +386,12 @@ std::vector<Scenario> cases() {
           {"unseen", unseen},
           {"given-again", given_again},
           {"elsewhere", elsewhere},
-          {"graphs", graphs}};
+          {"half-asked", half_asked},
+          {"attached", attached},
+          {"granules", granules},
+          {"holes", holes},
+          {"narrow", narrow},
+          {"replaced-pools", replaced_pools}};
 }
 
 }  // namespace memory_program

@@ -27,8 +27,12 @@ decltype(&cuMemGetInfo_v2) driver_info;
 
 unsigned long number(std::size_t index) { return index < numbers.size() ? numbers[index] : 0; }
 
+void* find_past_the_interposer(const char* name) {
+  return kiboko::shim::find_symbol(kiboko::shim::find_library_by_soname("libcuda.so.1"), name);
+}
+
 void* past_the_interposer(const char* name) {
-  void* found = kiboko::shim::find_symbol(kiboko::shim::find_library_by_soname("libcuda.so.1"), name);
+  void* found = find_past_the_interposer(name);
   CHECK(found != nullptr, "the driver has no %s", name);
   return found;
 }
@@ -75,7 +79,7 @@ int main(int count, char** arguments) {
   region_path = arguments[1];
   ordinal = atoi(arguments[2]);
   for (int i = 4; i < count; ++i) numbers.push_back(strtoul(arguments[i], nullptr, 0));
-  for (const auto& list : {walks(), cases()})
+  for (const auto& list : {walks(), cases(), graph_cases(), fault_cases()})
     for (const Scenario& scenario : list)
       if (strcmp(scenario.name, arguments[3]) == 0) return scenario.run(), 0;
   fprintf(stderr, "unknown scenario '%s'\n", arguments[3]);

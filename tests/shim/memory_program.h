@@ -52,6 +52,7 @@ unsigned long number(std::size_t index);  // arguments of the scenario
 // cuInit, the first context, and the way to the driver's own functions.
 void start();
 void* past_the_interposer(const char* name);
+void* find_past_the_interposer(const char* name);  // null: this driver has none
 
 std::uint64_t driver_taken();               // from the current context's device, by everybody
 std::uint64_t charged(unsigned index = 0);  // to all processes of the grant, on its device of that index
@@ -69,5 +70,7 @@ struct Scenario {
 };
 std::vector<Scenario> walks();
 std::vector<Scenario> cases();
+std::vector<Scenario> graph_cases();
+std::vector<Scenario> fault_cases();
 
 }  // namespace memory_program

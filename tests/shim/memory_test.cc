@@ -100,6 +100,57 @@ TEST_P(Memory, OfGraphsIsChargedToo) {
   expect_agreement({"graphs"});
 }
 
+TEST_P(Memory, OfGraphsIsRefusedBeforeTheLimitIsPassed) {
+  tenant.grant({{0, kGiB}});
+  expect_agreement({"graph-limit", std::to_string(kGiB)});
+}
+
+TEST_P(Memory, OfAGraphIsReckonedAlongItsPaths) {
+  tenant.grant({{0, kGiB}});
+  expect_agreement({"graph-paths", std::to_string(kGiB)});
+}
+
+TEST_P(Memory, OfGraphsThatAreLaunchedInTurnsIsCountedOnce) {
+  tenant.grant({{0, kGiB}});
+  expect_agreement({"graph-again", std::to_string(kGiB)});
+}
+
+TEST_P(Memory, OfGraphsIsCountedRightWhenThreadsLaunchThem) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"graph-threads", "4", "100"});
+}
+
+TEST_P(Memory, IsToldAsTheShareAlsoToWhoAsksForHalf) {
+  tenant.grant({{0, kGiB}});
+  expect_agreement({"half-asked", std::to_string(kGiB)});
+}
+
+TEST_P(Memory, OfAContextGoesWithItsLastHolder) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"attached"});
+}
+
+TEST_P(Memory, ByHandleIsChargedInTheGranulesOfTheDriver) {
+  tenant.environment["STANDIN_GRANULE"] = "65536";
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"granules", std::string(GetParam().name) == "standin" ? "65536" : std::to_string(kMiB)});
+}
+
+TEST_P(Memory, MappedFarApartIsFoundWhenTheWholeRangeGoes) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"holes"});
+}
+
+TEST_P(Memory, OfTheNarrowInterfaceIsChargedToo) {
+  tenant.grant({{0, kGiB}});
+  expect_agreement({"narrow"});
+}
+
+TEST_P(Memory, ComesOutOfThePoolThatTookADevicesPlace) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"replaced-pools"});
+}
+
 TEST_P(Memory, OfADeviceThatWasNotGrantedIsRefused) {
   tenant.grant({{1, kGiB}});
   expect_agreement({"not-granted"}, 0);
@@ -109,6 +160,43 @@ TEST_P(Memory, IsRefusedByNameWhenAContextAloneIsTooMuch) {
   tenant.grant({{0, 4 * kMiB}});
   const Ended ended = walk({"whole", "1048576"});
   EXPECT_EQ(ended.exit_code, 1) << ended.out;
+}
+
+// A driver that fails on demand. Only the simulated one does.
+class MemoryOfAFailingDriver : public OnDriver {
+ protected:
+  void expect_agreement(const std::string& scenario, const std::string& faults) {
+    tenant.grant({{0, kBeyondTheDevice}});
+    tenant.environment["KIBOKO_SIM_FAULT"] = faults;
+    const Ended ended = tenant.run({program("shim_memory_program"), tenant.region_path(), "0", scenario});
+    EXPECT_EQ(ended.exit_code, 0) << ended.out << ended.err;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, MemoryOfAFailingDriver, testing::Values(drivers().back()),
+                         [](const testing::TestParamInfo<Driver>& row) { return std::string(row.param.name); });
+
+TEST_P(MemoryOfAFailingDriver, IsNotChargedWhenTheDriverRefusesIt) {
+  expect_agreement("refused",
+                   "cuMemAlloc_v2:1=2,cuMemAllocPitch_v2:1=2,cuMemAllocManaged:1=2,cuMemAllocAsync:1=2,"
+                   "cuMemAllocFromPoolAsync:1=2,cuMemCreate:1=2,cuArrayCreate_v2:1=2,cuArray3DCreate_v2:1=2,"
+                   "cuMipmappedArrayCreate:1=2,cuModuleLoadData:1=2,cuLibraryLoadData:1=2,cuCtxCreate_v2:2=2,"
+                   "cuDevicePrimaryCtxRetain:1=2,cuGraphLaunch:1=2");
+}
+
+TEST_P(MemoryOfAFailingDriver, IsNotChargedWhenItIsNothing) {
+  expect_agreement("nothing",
+                   "cuMemAlloc_v2:1=null,cuMemAllocPitch_v2:1=null,cuMemAllocManaged:1=null,cuMemAllocAsync:1=null,"
+                   "cuMemCreate:1=null,cuArrayCreate_v2:1=null,cuModuleLoadData:1=null");
+}
+
+TEST_P(MemoryOfAFailingDriver, StaysChargedWhenItIsNotFreed) {
+  expect_agreement("kept",
+                   "cuMemFree_v2:1=999,cuMemFreeAsync:1=999,cuMemRelease:1=999,cuMemUnmap:1=999,cuArrayDestroy:1=999,"
+                   "cuModuleUnload:1=999,cuCtxDestroy_v2:1=999,cuMemPoolDestroy:1=999,cuDeviceGraphMemTrim:1=999");
+}
+
+TEST_P(MemoryOfAFailingDriver, IsCountedWhenAPoolDoesNotTellWhatItHolds) {
+  expect_agreement("untold", "cuMemPoolGetAttribute:1=999");
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ UNSUPPORTED(cuMemPoolImportFromShareableHandle)
 struct AllocationProperties { int type, handle_types, location_type, location_id; void* win32; unsigned char flags[8]; };
 CALL(cuMemCreate, (unsigned long long* handle, size_t bytes, const AllocationProperties* p, unsigned long long),
   if (!initialized) return kNotInitialized;
-  if (bytes % (2 << 20) != 0 || (p->location_type == 1 && !valid(p->location_id))) return kInvalid;
+  if (bytes % granule() != 0 || (p->location_type == 1 && !valid(p->location_id))) return kInvalid;
   Lock lock;
   const uint32_t id = new_block(p->location_type == 1 ? p->location_id : 0, bytes, nullptr);
   *handle = id;
@@ -99,7 +99,7 @@ CALL(cuMemAddressReserve, (Pointer* out, size_t bytes, size_t, Pointer, unsigned
   Lock lock; *out = next_address; next_address += rounded(bytes) + (2 << 20); return kOk;)
 SAME(cuMemAddressFree, (Pointer, size_t), kOk)
 SAME(cuMemSetAccess, (Pointer, size_t, const void*, size_t), kOk)
-SAME(cuMemGetAllocationGranularity, (size_t* out, const void*, int), (*out = 2 << 20, kOk))
+SAME(cuMemGetAllocationGranularity, (size_t* out, const void*, int), (*out = granule(), kOk))
 CALL(cuMemGetAllocationPropertiesFromHandle, (AllocationProperties* out, unsigned long long handle),
   *out = {}; out->type = 1; out->location_type = 1; out->location_id = blocks[handle].device; return kOk;)
 CALL(cuMemMap, (Pointer at, size_t bytes, size_t, unsigned long long handle, unsigned long long),
@@ -130,6 +130,8 @@ SAME(cuCtxCreate_v3, (Context** out, void*, int, unsigned, int device), create_c
 SAME(cuCtxCreate_v4, (Context** out, void*, unsigned, int device), create_context(out, device))
 SAME(cuCtxDestroy, (Context* context), destroy_context(context))
 SAME(cuCtxDestroy_v2, (Context* context), destroy_context(context))
+SAME(cuCtxAttach, (Context** out, unsigned), attach(out))
+SAME(cuCtxDetach, (Context* context), detach(context))
 SAME(cuCtxSetCurrent, (Context* context), (current = context, kOk))
 SAME(cuCtxGetCurrent, (Context** out), (*out = current, kOk))
 SAME(cuCtxGetDevice, (int* device), current != nullptr ? (*device = current->device, kOk) : kInvalidContext)
@@ -160,6 +162,9 @@ SAME(cuGraphInstantiateWithFlags, (void** out, void*, unsigned long long), make(
 TWIN(cuGraphInstantiateWithParams, (void** out, void*, void*), make(out, 4))
 TWIN(cuGraphLaunch, (void*, Stream*), kOk)
 SAME(cuGraphExecDestroy, (void*), kOk)
+SAME(cuGraphExecUpdate, (void*, void*, void**, int* result), (result != nullptr ? *result = 0 : 0, kOk))
+SAME(cuGraphExecUpdate_v2, (void*, void*, void*), kOk)
+TWIN(cuGraphUpload, (void*, Stream*), kOk)
 SAME(cuDeviceGraphMemTrim, (int), kOk)
 SAME(cuDeviceGetGraphMemAttribute, (int, int, uint64_t* value), (*value = 0, kOk))
 
@@ -244,7 +249,8 @@ const Row kRows[] = {
   B(cuIpcOpenMemHandle, 4010) S(cuIpcOpenMemHandle, _v2, 11000) B(cuIpcCloseMemHandle, 4010)
   B(cuExternalMemoryGetMappedBuffer, 10000)
   B(cuCtxCreate, 2000) S(cuCtxCreate, _v2, 3020) S(cuCtxCreate, _v3, 11040) S(cuCtxCreate, _v4, 12050)
-  B(cuCtxDestroy, 2000) S(cuCtxDestroy, _v2, 4000) B(cuCtxSetCurrent, 4000) B(cuCtxGetCurrent, 4000)
+  B(cuCtxDestroy, 2000) S(cuCtxDestroy, _v2, 4000) B(cuCtxAttach, 2000) B(cuCtxDetach, 2000)
+  B(cuCtxSetCurrent, 4000) B(cuCtxGetCurrent, 4000)
   B(cuCtxGetDevice, 2000) S(cuCtxGetDevice, _v2, 13000) B(cuCtxSynchronize, 2000) S(cuCtxSynchronize, _v2, 13000)
   B(cuDevicePrimaryCtxRetain, 7000) B(cuDevicePrimaryCtxRelease, 7000) S(cuDevicePrimaryCtxRelease, _v2, 11000)
   B(cuDevicePrimaryCtxReset, 7000) S(cuDevicePrimaryCtxReset, _v2, 11000) B(cuDevicePrimaryCtxGetState, 7000)
@@ -254,7 +260,8 @@ const Row kRows[] = {
   B(cuGraphCreate, 10000) B(cuGraphInstantiate, 10000) S(cuGraphInstantiate, _v2, 11000)
   B(cuGraphInstantiateWithFlags, 11040) B(cuGraphInstantiateWithParams, 12000)
   P(cuGraphInstantiateWithParams, _ptsz, 12000) B(cuGraphLaunch, 10000) P(cuGraphLaunch, _ptsz, 10000)
-  B(cuGraphExecDestroy, 10000) B(cuDeviceGraphMemTrim, 11040) B(cuDeviceGetGraphMemAttribute, 11040)
+  B(cuGraphExecDestroy, 10000) B(cuGraphExecUpdate, 10020) S(cuGraphExecUpdate, _v2, 12000)
+  B(cuGraphUpload, 11010) P(cuGraphUpload, _ptsz, 11010) B(cuDeviceGraphMemTrim, 11040) B(cuDeviceGetGraphMemAttribute, 11040)
   B(cuStreamBeginCapture, 10000) P(cuStreamBeginCapture, _ptsz, 10000)
   S(cuStreamBeginCapture, _v2, 10010) P(cuStreamBeginCapture, _v2_ptsz, 10010)
   B(cuStreamBeginCaptureToGraph, 12030) P(cuStreamBeginCaptureToGraph, _ptsz, 12030)

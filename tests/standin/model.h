@@ -20,7 +20,7 @@ constexpr Result kOk = 0, kInvalid = 1, kNoMemory = 2, kNotInitialized = 3, kInv
 
 struct Context {
   int device;
-  int references;
+  int references;  // primary: retained; created: 1 + attached
 };
 struct Pool {
   int device;
@@ -158,9 +158,8 @@ Result allocate_pitch(P* out, Size* pitch, uint64_t width, uint64_t height) {
 template <class Size>
 Result memory_info(Size* free, Size* all) {
   if (current == nullptr) return kInvalidContext;
-  if (free == nullptr || all == nullptr) return kInvalid;
-  *free = static_cast<Size>(total() - used[current->device]);
-  *all = static_cast<Size>(total());
+  if (free != nullptr) *free = static_cast<Size>(total() - used[current->device]);
+  if (all != nullptr) *all = static_cast<Size>(total());
   return kOk;
 }
 
@@ -169,6 +168,11 @@ Result total_memory(Size* bytes, int device) {
   if (bytes == nullptr || !valid(device)) return valid(device) ? kInvalid : kInvalidDevice;
   *bytes = static_cast<Size>(total());
   return kOk;
+}
+
+uint64_t granule() {
+  static const uint64_t bytes = number("STANDIN_GRANULE", 2 << 20);
+  return bytes;
 }
 
 uint64_t context_bytes() {
@@ -200,6 +204,18 @@ Result destroy_context(Context* context) {
   end_context(context);
   delete context;
   return kOk;
+}
+
+Result attach(Context** out) {
+  if (current == nullptr) return kInvalidContext;
+  ++current->references;
+  *out = current;
+  return kOk;
+}
+
+Result detach(Context* context) {
+  if (context == nullptr) return kInvalidContext;
+  return --context->references > 0 ? kOk : destroy_context(context);
 }
 
 Result retain_primary(Context** out, int device) {

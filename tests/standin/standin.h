@@ -2,8 +2,9 @@
 // apart from the simulated device, so that nothing in the interposer comes to rest on how that one behaves, and fast
 // (a launch is an empty call), so that costs of nanoseconds can be measured.
 //
-// Constants for all processes: no memory is shared, each process has devices of its own. STANDIN_DEVICES (default 3)
-// and STANDIN_MEMORY (bytes, default 16 GiB) may be set in the environment.
+// Constants for all processes: no memory is shared, each process has devices of its own. STANDIN_DEVICES (default 3),
+// STANDIN_MEMORY (bytes, default 16 GiB) and STANDIN_GRANULE (of physical memory by handle, default 2 MiB) may be set
+// in the environment.
 #pragma once
 
 #include <stdlib.h>
