@@ -3,6 +3,7 @@
 // Lives on the stack of one hook; holds nothing locked.
 #pragma once
 
+#include "shim/imports.h"
 #include "shim/pool.h"
 #include "shim/route.h"
 #include "shim/state.h"
@@ -25,9 +26,14 @@ inline bool over_limit(unsigned device, std::uint64_t more) {
 }
 
 // Charges, if need be after giving back what this process's pools hold without using it: that is what the driver
-// does before it refuses memory.
+// does before it refuses memory. Room that only came about because the maker of imported memory has gone is none.
 inline bool admit(unsigned device, std::uint64_t bytes, region::ChargeKind kind) {
-  if (__builtin_expect(account().charge(device, bytes, kind, account_view(device)), 1)) return true;
+  if (__builtin_expect(account().charge(device, bytes, kind, account_view(device)), 1)) {
+    if (__builtin_expect(imports_held.load(std::memory_order_relaxed) == 0, 1)) return true;
+    charge_orphans();
+    if (!over_limit(device, 0)) return true;
+    account().refund(device, bytes, kind);
+  }
   return pool_reclaim(device) && account().charge(device, bytes, kind, account_view(device));
 }
 

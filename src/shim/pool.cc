@@ -304,6 +304,7 @@ void pool_pointer_freed(const PointerEntry& entry) {
 
 void settle_all_pools() {
   if (!active()) return;
+  check_imports();
   const unsigned limit = pool_limit.load(std::memory_order_acquire);
   for (unsigned i = 1; i < limit; ++i)
     if (all_pools[i].device.load(std::memory_order_relaxed) >= 0 &&

@@ -11,7 +11,8 @@ namespace kiboko::shim {
 extern std::atomic<bool> pools_used;
 void settle_all_pools();
 
-// After a real synchronisation: pools may have given memory back. One load where no pool was ever used.
+// After a real synchronisation: pools may have given memory back, and makers of imported memory may have gone. One
+// load where no pool was ever used and nothing imported.
 inline void pool_settle() {
   if (__builtin_expect(pools_used.load(std::memory_order_relaxed), 0)) settle_all_pools();
 }

@@ -53,6 +53,7 @@ extern const Hook kHooks[kHookCount];
   X(cuGraphMemAllocNodeGetParams, CUresult, (CUgraphNode, CUDA_MEM_ALLOC_NODE_PARAMS*))                             \
   X(cuGraphMemFreeNodeGetParams, CUresult, (CUgraphNode, CUdeviceptr*))                                             \
   X(cuGraphNodeGetType, CUresult, (CUgraphNode, int*))                                                              \
+  X(cuMemGetAddressRange_v2, CUresult, (CUdeviceptr*, std::size_t*, CUdeviceptr))                                   \
   X(cuMemGetAllocationGranularity, CUresult, (std::size_t*, const CUmemAllocationProp*, int))                       \
   X(cuMemGetAllocationPropertiesFromHandle, CUresult, (CUmemAllocationProp*, CUmemGenericAllocationHandle))         \
   X(cuMemPoolGetAttribute, CUresult, (CUmemoryPool, int, void*))                                                    \

@@ -1,6 +1,7 @@
 // Physical memory by handle. The memory lives as long as its handle has references or is mapped anywhere, so a program
 // that maps and then releases (as caching allocators do) holds it still. Charged once, when created; retaining and
-// mapping count up, releasing and unmapping down, and the refund comes at zero.
+// mapping count up, releasing and unmapping down, and the refund comes at zero. What another process created is counted
+// in the same way, and charged when it has lost its maker (imports.h).
 //
 // References are counted up before the driver is asked and down after it agreed: the count is never lower than the
 // driver's. A handle value may be reused the moment the driver has let go of it, hence the serial numbers.
@@ -15,14 +16,27 @@ namespace {
 
 std::atomic<std::uint32_t> last_serial{0};
 
-void refund(const HandleEntry& allocation) { account().refund(allocation.device, allocation.bytes, ChargeKind::Data); }
+constexpr std::uint16_t kImported = 1;  // HandleEntry::owner of an allocation that another process made
 
-bool add_reference(std::uint64_t handle, std::uint32_t* serial) {
+void refund(const HandleEntry& allocation) {
+  if (allocation.owner == kImported)
+    import_closed(ImportKind::Handle, allocation.serial);
+  else
+    account().refund(allocation.device, allocation.bytes, ChargeKind::Data);
+}
+
+bool add_reference(std::uint64_t handle, HandleEntry* allocation) {
   return allocations.change(handle, [=](HandleEntry& entry) {
     ++entry.references;
-    *serial = entry.serial;
+    *allocation = entry;
     return true;
   });
+}
+bool add_reference(std::uint64_t handle, std::uint32_t* serial) {
+  HandleEntry allocation{};
+  const bool there = add_reference(handle, &allocation);
+  *serial = allocation.serial;
+  return there;
 }
 
 void drop_reference(std::uint64_t handle, std::uint32_t serial) {
@@ -48,8 +62,8 @@ void displace(const HandleEntry& old) {
     drop_reference(old.link, old.link_serial);
 }
 
-bool remember(std::uint64_t handle, std::uint64_t bytes, unsigned device, std::uint64_t link,
-              std::uint32_t link_serial) {
+bool remember(std::uint64_t handle, std::uint64_t bytes, unsigned device, std::uint64_t link, std::uint32_t link_serial,
+              std::uint16_t owner = 0) {
   HandleEntry entry{}, displaced;
   entry.key = handle;
   entry.bytes = bytes;
@@ -57,8 +71,10 @@ bool remember(std::uint64_t handle, std::uint64_t bytes, unsigned device, std::u
   entry.serial = last_serial.fetch_add(1, std::memory_order_relaxed) + 1;
   entry.link_serial = link_serial;
   entry.references = 1;
+  entry.owner = owner;
   entry.device = static_cast<std::uint16_t>(device);
   if (!allocations.put(entry, &displaced)) return false;
+  if (owner == kImported) import_seen(ImportKind::Handle, entry.serial, device, 0, 1);
   displace(displaced);
   return true;
 }
@@ -155,8 +171,9 @@ SHIM_EXPORT CUresult cuMemMap(CUdeviceptr pointer, std::size_t bytes, std::size_
   if (!ready(real.cuMemMap)) return CUDA_ERROR_NOT_INITIALIZED;
   const Gate gate = enter();
   if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
-  std::uint32_t serial = 0;
-  const bool ours = gate == Gate::Account && add_reference(handle, &serial);
+  HandleEntry allocation{};
+  const bool ours = gate == Gate::Account && add_reference(handle, &allocation);
+  const std::uint32_t serial = allocation.serial;
   const CUresult result = real.cuMemMap(pointer, bytes, offset, handle, flags);
   if (!ours) return result;
   if (result != CUDA_SUCCESS) {
@@ -174,6 +191,8 @@ SHIM_EXPORT CUresult cuMemMap(CUdeviceptr pointer, std::size_t bytes, std::size_
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   if (displaced.key != 0) drop_reference(displaced.link, displaced.link_serial);
+  if (allocation.owner == kImported)  // how much it is, is only known now
+    import_seen(ImportKind::Handle, serial, allocation.device, offset + bytes, 0);
   return result;
 }
 
@@ -191,9 +210,17 @@ SHIM_EXPORT CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle
   const Gate gate = enter();
   if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
   const CUresult result = real.cuMemImportFromShareableHandle(handle, os_handle, type);
+  if (result != CUDA_SUCCESS || handle == nullptr || gate != Gate::Account) return result;
   // Charged to whoever created it. Coming back to its creator it may carry the handle that it left with.
   std::uint32_t serial;
-  if (result == CUDA_SUCCESS && handle != nullptr && gate == Gate::Account) add_reference(*handle, &serial);
+  CUmemAllocationProp properties{};
+  if (add_reference(*handle, &serial) || real.cuMemGetAllocationPropertiesFromHandle == nullptr ||
+      real.cuMemGetAllocationPropertiesFromHandle(&properties, *handle) != CUDA_SUCCESS ||
+      properties.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+    return result;
+  const int device = index_of(properties.location.id);
+  if (device < 0 || !remember(*handle, 0, static_cast<unsigned>(device), 0, 0, kImported)) return result;
+  pools_used.store(true, std::memory_order_relaxed);  // synchronisations look after it
   return result;
 }
 

@@ -72,5 +72,6 @@ std::vector<Scenario> walks();
 std::vector<Scenario> cases();
 std::vector<Scenario> graph_cases();
 std::vector<Scenario> fault_cases();
+std::vector<Scenario> shared_cases();
 
 }  // namespace memory_program

@@ -1,6 +1,9 @@
 // Device memory through the interposer: what is charged is what the driver took, after every call; and the driver never
 // gives more than the limit. The work is done by memory_program.cc in a process of its own.
 #include <gmock/gmock.h>
+#include <signal.h>
+
+#include <filesystem>
 
 #include "tenant.h"
 
@@ -174,6 +177,44 @@ class MemoryOfAFailingDriver : public OnDriver {
 };
 INSTANTIATE_TEST_SUITE_P(, MemoryOfAFailingDriver, testing::Values(drivers().back()),
                          [](const testing::TestParamInfo<Driver>& row) { return std::string(row.param.name); });
+
+// Memory that one process makes and another one has open. Only on the simulated device is any memory shared.
+class SharedMemory : public OnDriver {
+ protected:
+  // The maker ends, told to or killed, while the holder has its memory.
+  void expect_carried(const std::string& way, bool killed) {
+    constexpr std::uint64_t kBytes = 600 * kMiB, kAsk = 700 * kMiB;
+    // Shared memory lies in files named after the device set, beside those of other tests.
+    const std::filesystem::path folder = std::filesystem::path(tenant.region_path()).parent_path();
+    tenant.environment["KIBOKO_SIM"] = folder / folder.filename();
+    tenant.grant({{0, 1536 * kMiB}});
+    const auto begin = [&](const std::string& part) {
+      return Process(tenant.start({program("shim_memory_program"), tenant.region_path(), "0", part + "-" + way,
+                                   std::to_string(kBytes), std::to_string(kAsk)}));
+    };
+    Process maker = begin("maker");
+    const std::string what = maker.read_line();
+    ASSERT_FALSE(what.empty()) << maker.wait().out;
+    Process holder = begin("holder");
+    holder.write_line(what);
+    ASSERT_EQ(holder.read_line(), "opened") << what;
+    if (killed)
+      ::kill(maker.pid(), SIGKILL);
+    else
+      maker.write_line("enough");
+    EXPECT_EQ(maker.wait().exit_code, killed ? 128 + SIGKILL : 0);
+    holder.write_line("it is gone");
+    const Ended ended = holder.wait();
+    EXPECT_EQ(ended.exit_code, 0) << ended.out << ended.err;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, SharedMemory, testing::Values(drivers().back()),
+                         [](const testing::TestParamInfo<Driver>& row) { return std::string(row.param.name); });
+
+TEST_P(SharedMemory, IsCarriedByItsHolderWhenItsMakerHasEnded) { expect_carried("ipc", false); }
+TEST_P(SharedMemory, IsCarriedByItsHolderWhenItsMakerWasKilled) { expect_carried("ipc", true); }
+TEST_P(SharedMemory, ByHandleIsCarriedByItsHolderWhenItsMakerHasEnded) { expect_carried("handle", false); }
+TEST_P(SharedMemory, ByHandleIsCarriedByItsHolderWhenItsMakerWasKilled) { expect_carried("handle", true); }
 
 TEST_P(MemoryOfAFailingDriver, IsNotChargedWhenTheDriverRefusesIt) {
   expect_agreement("refused",
