@@ -316,7 +316,9 @@ void* substitute(const char* symbol, void* found, int cuda_version, unsigned lon
     const HookId first = hook_by_symbol(symbol);
     const Hook* row = row_for(first, cuda_version, mode, found);
     if (row == nullptr) row = row_for(first, INT32_MAX, 2, found);  // the driver's own idea of the version: follow it
-    return row != nullptr ? row->function : found;
+    if (row != nullptr) return row->function;
+    // cuda.h 12 gives some variants the name of another base (cuGraphInstantiate): the same function, so the same hook.
+    return first != kHookCount && !pointers.shared[at] ? only.function : found;
   }
   // A driver may answer with an inner address instead of the exported one. Which variant that is follows from the
   // version asked; beyond the versions that we know, from the driver's own answer for the newest of them.

@@ -258,6 +258,8 @@ const Row kRows[] = {
   B(cuModuleUnload, 2000) B(cuModuleGetFunction, 2000)
   B(cuLibraryLoadData, 12000) B(cuLibraryLoadFromFile, 12000) B(cuLibraryUnload, 12000)
   B(cuGraphCreate, 10000) B(cuGraphInstantiate, 10000) S(cuGraphInstantiate, _v2, 11000)
+  {"cuGraphInstantiate", "cuGraphInstantiateWithFlags", reinterpret_cast<void*>(&cuGraphInstantiateWithFlags), 12000,
+   false},
   B(cuGraphInstantiateWithFlags, 11040) B(cuGraphInstantiateWithParams, 12000)
   P(cuGraphInstantiateWithParams, _ptsz, 12000) B(cuGraphLaunch, 10000) P(cuGraphLaunch, _ptsz, 10000)
   B(cuGraphExecDestroy, 10000) B(cuGraphExecUpdate, 10020) S(cuGraphExecUpdate, _v2, 12000)
