@@ -34,8 +34,10 @@
 namespace kiboko::bench {
 namespace {
 
-constexpr unsigned kStarts = 256;
-constexpr double kStartBudgetNs = 10e6;
+constexpr unsigned kStarts[] = {1, 16, 64, 256};
+constexpr double kStartBudgetNs = 10e6;  // of 256
+constexpr unsigned kCrowds[] = {8, 32, 64};
+constexpr double kCrowdBudgetNs = 10e3;  // of 64
 
 struct Options {
   bool json = false;
@@ -80,7 +82,7 @@ std::string added(const Results& results, const char* arm, double native) {
 void print_row(const char* what, const Results& results, double budget) {
   if (!results.contains("native") || results.at("native").empty()) return;
   const double native = quiet(results.at("native")), again = quiet(results.at("again"));
-  std::printf("  %-28s %s %s %s %s %s\n", what, column("±" + nanoseconds(std::abs(native - again)), 12).c_str(),
+  std::printf("  %-38s %s %s %s %s %s\n", what, column("±" + nanoseconds(std::abs(native - again)), 12).c_str(),
               column(nanoseconds(native), 12).c_str(), column(added(results, "kiboko", native), 12).c_str(),
               column(added(results, "peer", native), 12).c_str(),
               column(budget > 0 ? "+" + nanoseconds(budget) : "-", 12).c_str());
@@ -94,14 +96,14 @@ nlohmann::json to_json(const char* driver, const char* what, const Results& resu
   return row;
 }
 
-// All at once, released by the end of a pipe.
-std::vector<double> start_together(Place& place, const Arm& arm) {
-  const Subject subject{"", "start", "", Limit::MemoryAndCores, 0, 0};
+// `count` programs at once, released by the end of a pipe.
+std::vector<double> together(Place& place, const Arm& arm, const char* work, unsigned count) {
+  const Subject subject{"", work, "", Limit::MemoryAndCores, 0, 0};
   int barrier[2];
   if (::pipe2(barrier, O_CLOEXEC) != 0) std::abort();
   std::vector<Worker> workers;
   const auto environment = place.environment(arm, subject.limit);
-  for (unsigned i = 0; i < kStarts; ++i) workers.push_back(start(subject, environment, barrier[0]));
+  for (unsigned i = 0; i < count; ++i) workers.push_back(start(subject, environment, barrier[0]));
   ::usleep(1'500'000);  // until the last one has been linked and waits
   ::close(barrier[0]);
   ::close(barrier[1]);
@@ -138,12 +140,17 @@ class Bench {
     Place place(folder);
     place.uuid = measure(place, {"native", ""}, {"", "uuid", "", Limit::None, 0, 0});
     if (!options_.json)
-      std::printf("\n%s driver, %d runs; what each library adds to the driver alone\n  %-28s %s %s %s %s %s\n", driver,
+      std::printf("\n%s driver, %d runs; what each library adds to the driver alone\n  %-38s %s %s %s %s %s\n", driver,
                   options_.rounds, "", column("noise", 12).c_str(), column("driver", 12).c_str(),
                   column("kiboko", 12).c_str(), column("peer", 12).c_str(), column("budget", 12).c_str());
     for (const Subject& subject : kSubjects)
       if (wanted(subject.what)) report(driver, subject.what, run_subject(place, subject), subject.budget_ns);
-    if (wanted("256 at once")) run_starts(driver, place);
+    for (const unsigned count : kStarts)
+      if (const auto what = "cuInit, " + std::to_string(count) + " at once"; wanted(what))
+        run_together(driver, place, "start", count, what, count == 256 ? kStartBudgetNs : 0);
+    for (const unsigned count : kCrowds)
+      if (const auto what = "alloc + free, " + std::to_string(count) + " programs"; wanted(what))
+        run_together(driver, place, "contend", count, what, count == 64 ? kCrowdBudgetNs : 0);
   }
 
   // Programs that never use CUDA, which need no driver here either.
@@ -170,23 +177,27 @@ class Bench {
         if (const auto value = number(text))
           results[arm.name].push_back(*value);
         else if (round == 0 && !options_.json)
-          std::printf("  %-28s %s: %s\n", subject.what, arm.name.c_str(), text.c_str());
+          std::printf("  %-38s %s: %s\n", subject.what, arm.name.c_str(), text.c_str());
       }
     return results;
   }
 
-  void run_starts(const char* driver, Place& place) {
+  // Of starts, the median and the 99th percentile; of crowds, what every program's own 99th percentile is: the median
+  // program's and the worst one's.
+  void run_together(const char* driver, Place& place, const char* work, unsigned count, const std::string& what,
+                    double budget) {
+    const bool starts = std::strcmp(work, "start") == 0;
     Results half, tail;
     const int rounds = std::max(1, options_.rounds / 3);
     for (int round = 0; round < rounds; ++round)
       for (const Arm& arm : arms_) {
-        const auto times = start_together(place, arm);
+        const auto times = together(place, arm, work, count);
         if (times.empty()) continue;
         half[arm.name].push_back(at(times, 0.5));
-        tail[arm.name].push_back(at(times, 0.99));
+        tail[arm.name].push_back(at(times, starts ? 0.99 : 1));
       }
-    report(driver, "cuInit, 256 at once, p50", half, 0);
-    report(driver, "cuInit, 256 at once, p99", tail, kStartBudgetNs);
+    report(driver, (what + (starts ? ", p50" : ": p99")).c_str(), half, 0);
+    if (count > 1) report(driver, (what + (starts ? ", p99" : ": worst p99")).c_str(), tail, budget);
   }
 
   void report(const char* driver, const char* what, const Results& results, double budget) {

@@ -122,6 +122,12 @@ int measure_launch() {
   }));
 }
 
+void wait_for_the_others() {
+  char byte;
+  while (::read(0, &byte, 1) > 0) {
+  }
+}
+
 int measure_alloc(std::size_t live) {
   std::vector<Pointer> pointers(live);
   for (Pointer& pointer : pointers)
@@ -132,6 +138,25 @@ int measure_alloc(std::size_t live) {
     failed = failed || driver.allocate(&pointer, 4096) != 0 || driver.release(pointer) != 0;
   });
   return failed ? skip("allocation refused") : print(ns);
+}
+
+// Released by the end of standard input, like `start`: allocates and frees for a second. Prints the 99th percentile of
+// one pair's time; a pair that lost its CPU in between counts as long as it took.
+int measure_contention() {
+  constexpr std::uint64_t kSecond = 1'000'000'000, kStepNs = 10;
+  std::vector<std::uint64_t> counts(100'000);  // steps of 10 ns; the last holds everything longer
+  Pointer pointer = 0;
+  wait_for_the_others();
+  std::uint64_t pairs = 0;
+  for (std::uint64_t end = now_ns() + kSecond, begin = now_ns(); begin < end; ++pairs) {
+    if (driver.allocate(&pointer, 4096) != 0 || driver.release(pointer) != 0) return skip("allocation refused");
+    const std::uint64_t now = now_ns();
+    counts[std::min<std::uint64_t>((now - begin) / kStepNs, counts.size() - 1)] += 1;
+    begin = now;
+  }
+  std::uint64_t seen = 0, at = 0;
+  while (at + 1 < counts.size() && (seen += counts[at]) * 100 < pairs * 99) ++at;
+  return print(static_cast<double>(at * kStepNs));
 }
 
 int measure_info() {
@@ -191,9 +216,7 @@ int run_worker(const std::string& subject, const std::string& argument) {
   if (subject == "uuid") return print_uuid();
   if (subject == "init") return measure_init();
   if (subject == "start") {
-    char byte;
-    while (::read(0, &byte, 1) > 0) {
-    }
+    wait_for_the_others();
     return measure_init();
   }
   if (subject == "dlsym") return measure_dlsym(argument);
@@ -201,6 +224,7 @@ int run_worker(const std::string& subject, const std::string& argument) {
   if (driver.init(0) != 0 || driver.context_create(&context, 0, 0) != 0) return skip("CUDA does not start");
   if (subject == "launch") return measure_launch();
   if (subject == "alloc") return measure_alloc(std::strtoull(argument.c_str(), nullptr, 10));
+  if (subject == "contend") return measure_contention();
   if (subject == "info") return measure_info();
   if (subject == "lookup") return measure_lookup(argument);
   std::fprintf(stderr, "unknown subject '%s'\n", subject.c_str());
