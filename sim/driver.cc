@@ -181,10 +181,22 @@ void choose_devices(const Shared& shared) {
 
 // --- life ------------------------------------------------------------------------------------------------------------
 
+// A fork in one thread while another initialises: the child has neither that thread nor the locks that it held, unless
+// the fork waits for it.
+void before_fork() {
+  pthread_once(&faults_once, read_faults);
+  driver.lock.lock();
+}
+
+void after_fork() { driver.lock.unlock(); }
+
 void after_fork_in_child() {
+  driver.lock.unlock();
   State expected = State::kReady;
   if (driver.state.compare_exchange_strong(expected, State::kForked)) driver.gate = kGateFresh;
 }
+
+__attribute__((constructor)) void watch_forks() { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
 
 CUresult initialise() {
   std::string error;
@@ -204,9 +216,6 @@ CUresult initialise() {
     queue->sms = device_at(i).spec.sm_count;
     driver.queues[i] = queue;
   }
-  static bool registered = false;
-  if (!registered) pthread_atfork(nullptr, nullptr, after_fork_in_child);
-  registered = true;
   driver.state = State::kReady;
   driver.gate = fault_count > 0 ? kGateFaults : kGateOpen;
   return CUDA_SUCCESS;

@@ -95,6 +95,19 @@ void sleep_ns(std::uint64_t ns) {
   }
 }
 
+// The child of a fork has none of the threads that may have held these.
+void lock_all() {
+  library.mutex.lock();
+  fault_mutex.lock();
+}
+
+void unlock_all() {
+  fault_mutex.unlock();
+  library.mutex.unlock();
+}
+
+__attribute__((constructor)) void watch_forks() { pthread_atfork(lock_all, unlock_all, unlock_all); }
+
 Return attach() {
   const char* variable = getenv("KIBOKO_SIM");
   const std::string name = variable == nullptr || *variable == 0 ? "default" : variable;

@@ -51,7 +51,6 @@ void expect_end(pid_t child, const char* what) {
 [[noreturn]] void be_a_child() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // should it hang
   look_up();
-  if (number(2) == 0) _exit(0);
   ask_nvml();
   start_cuda(true);
   _exit(0);
@@ -89,7 +88,7 @@ void spin(std::chrono::nanoseconds time) {
 
 }  // namespace
 
-// Numbers: rounds, what NVML must say that the memory is, and whether the driver itself bears such a fork.
+// Numbers: rounds, what NVML must say that the memory is.
 void fork_storm() {
   load_driver();
   for (unsigned long round = 0; round < number(0); ++round) {
