@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <functional>
 #include <new>
 
 #include "device_internal.h"
@@ -106,11 +108,20 @@ Shared* open_existing(const std::string& path, std::string& error) {
   return shared;
 }
 
+// Goes into the names of files in one folder: of two sets with paths, the last parts may be the same.
+std::string tag_of(const std::string& name) {
+  if (name.find('/') == std::string::npos) return name;
+  char tag[64];
+  snprintf(tag, sizeof tag, "%.30s-%016zx", name.substr(name.rfind('/') + 1).c_str(),
+           std::hash<std::string>()(std::filesystem::absolute(name).lexically_normal()));
+  return tag;
+}
+
 bool fill(Shared& shared, const std::string& name, const std::vector<DeviceSpec>& specs) {
   shared.layout_version = kLayoutVersion;
   shared.device_count = static_cast<std::uint32_t>(specs.size());
   shared.bytes = sizeof(Shared);
-  snprintf(shared.name, sizeof shared.name, "%s", name.substr(name.rfind('/') + 1).c_str());
+  snprintf(shared.name, sizeof shared.name, "%s", tag_of(name).c_str());
   shared.constants = constants_from_environment();
   shared.next_id = 1;
   init_robust(shared.table_lock);
