@@ -187,6 +187,20 @@ CUresult cuMemMap(CUdeviceptr pointer, std::size_t bytes, std::size_t offset, CU
                   unsigned long long flags);
 CUresult cuMemUnmap(CUdeviceptr pointer, std::size_t bytes);
 CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, void* os_handle, int type);
+
+CUresult cuMulticastCreate(CUmemGenericAllocationHandle* object, const void* properties);
+CUresult cuMulticastBindMem(CUmemGenericAllocationHandle object, std::size_t object_offset,
+                            CUmemGenericAllocationHandle handle, std::size_t offset, std::size_t bytes,
+                            unsigned long long flags);
+CUresult cuMulticastBindMem_v2(CUmemGenericAllocationHandle object, CUdevice device, std::size_t object_offset,
+                               CUmemGenericAllocationHandle handle, std::size_t offset, std::size_t bytes,
+                               unsigned long long flags);
+CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle object, std::size_t object_offset, CUdeviceptr pointer,
+                             std::size_t bytes, unsigned long long flags);
+CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle object, CUdevice device, std::size_t object_offset,
+                                CUdeviceptr pointer, std::size_t bytes, unsigned long long flags);
+CUresult cuMulticastUnbind(CUmemGenericAllocationHandle object, CUdevice device, std::size_t object_offset,
+                           std::size_t bytes);
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* handle, void* address);
 
 CUresult cuIpcOpenMemHandle(CUdeviceptr* pointer, CUipcMemHandle handle, unsigned flags);

@@ -8,7 +8,7 @@
 namespace kiboko::shim {
 
 Table<PointerEntry, 6> pointers;
-HandleTable allocations, mappings, arrays, modules, libraries, graphs, pools;
+HandleTable allocations, mappings, binds, arrays, modules, libraries, graphs, pools;
 
 __thread char thread_mark = 0;
 

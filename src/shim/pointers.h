@@ -260,6 +260,7 @@ using HandleTable = Table<HandleEntry, 3>;
 
 extern HandleTable allocations;  // VMM handles
 extern HandleTable mappings;     // VMM addresses
+extern HandleTable binds;        // of VMM handles to multicast objects
 extern HandleTable arrays;       // mipmapped ones too
 extern HandleTable modules;
 extern HandleTable libraries;

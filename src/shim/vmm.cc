@@ -5,6 +5,8 @@
 //
 // References are counted up before the driver is asked and down after it agreed: the count is never lower than the
 // driver's. A handle value may be reused the moment the driver has let go of it, hence the serial numbers.
+#include "shim/vmm.h"
+
 #include "shim/charge.h"
 #include "shim/context.h"
 
@@ -16,11 +18,15 @@ namespace {
 
 std::atomic<std::uint32_t> last_serial{0};
 
-constexpr std::uint16_t kImported = 1;  // HandleEntry::owner of an allocation that another process made
+// HandleEntry::owner of what is no memory of this process's own.
+constexpr std::uint16_t kImported = 1;   // another process made it
+constexpr std::uint16_t kMulticast = 2;  // it holds others' memory
 
 void refund(const HandleEntry& allocation) {
   if (allocation.owner == kImported)
     import_closed(ImportKind::Handle, allocation.serial);
+  else if (allocation.owner == kMulticast)
+    multicast_ended(allocation.serial);
   else
     account().refund(allocation.device, allocation.bytes, ChargeKind::Data);
 }
@@ -115,6 +121,30 @@ void forget_mappings(std::uint64_t address, std::uint64_t bytes) {
     return true;
   });
 }
+
+}  // namespace
+
+namespace kiboko::shim {
+
+bool hold(std::uint64_t handle, Held* held) {
+  HandleEntry entry{};
+  if (!add_reference(handle, &entry)) return false;
+  *held = {handle, entry.serial, entry.device};
+  return true;
+}
+
+bool hold_mapped(std::uint64_t address, Held* held) {
+  HandleEntry mapping{};
+  return find_mapping(address, &mapping) && hold(mapping.link, held);
+}
+
+void let_go(const Held& held) { drop_reference(held.handle, held.serial); }
+
+bool remember_multicast(std::uint64_t handle) { return remember(handle, 0, 0, 0, 0, kMulticast); }
+
+}  // namespace kiboko::shim
+
+namespace {
 
 // Physical memory comes in the granules that the driver names; programs ask for multiples of them.
 std::uint64_t in_granules(std::uint64_t bytes, const CUmemAllocationProp& properties) {

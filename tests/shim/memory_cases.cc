@@ -318,6 +318,38 @@ void holes() {
   balance.expect_as_before("cuMemUnmap");
 }
 
+// Memory bound to a multicast object outlives its handle and its mappings.
+void multicast() {
+  start();
+  CUmemGenericAllocationHandle object = 0, handle = 0;
+  if (cuMulticastCreate(&object, nullptr) == kNotSupported) return;
+  const Balance balance;
+  CUmemAllocationProp properties{};
+  properties.type = 1;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+  CUdeviceptr range = 0;
+  CHECK_OK(cuMemAddressReserve(&range, kBlock, 0, 0, 0));
+  for (const bool by_unbinding : {true, false}) {
+    CHECK_OK(cuMemCreate(&handle, kBlock, &properties, 0));
+    CHECK_OK(cuMulticastBindMem_v2(object, ordinal, 0, handle, 0, kBlock, 0));
+    CHECK_OK(cuMemRelease(handle));
+    CHECK_OK(cuMemCreate(&handle, kBlock, &properties, 0));
+    CHECK_OK(cuMemMap(range, kBlock, 0, handle, 0));
+    CHECK_OK(cuMulticastBindAddr(object, kBlock, range, kBlock, 0));
+    CHECK_OK(cuMemRelease(handle));
+    CHECK_OK(cuMemUnmap(range, kBlock));
+    CHECK(charged() == balance.charge + 2 * kBlock, "what is bound is not charged");
+    balance.expect_same("cuMulticastBind");
+    if (by_unbinding) {
+      CHECK_OK(cuMulticastUnbind(object, ordinal, 0, kBlock));
+      CHECK_OK(cuMulticastUnbind(object, ordinal, kBlock, kBlock));
+    } else {
+      CHECK_OK(cuMemRelease(object));
+    }
+    balance.expect_as_before("the last bind");
+  }
+}
+
 // The calls of the 32-bit interface.
 void narrow() {
   start();
@@ -390,6 +422,7 @@ std::vector<Scenario> cases() {
           {"attached", attached},
           {"granules", granules},
           {"holes", holes},
+          {"multicast", multicast},
           {"narrow", narrow},
           {"replaced-pools", replaced_pools}};
 }

@@ -144,6 +144,11 @@ TEST_P(Memory, MappedFarApartIsFoundWhenTheWholeRangeGoes) {
   expect_agreement({"holes"});
 }
 
+TEST_P(Memory, BoundToAMulticastObjectOutlivesItsHandle) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"multicast"});
+}
+
 TEST_P(Memory, OfTheNarrowInterfaceIsChargedToo) {
   tenant.grant({{0, kGiB}});
   expect_agreement({"narrow"});

@@ -118,6 +118,23 @@ CALL(cuMemRetainAllocationHandle, (unsigned long long* handle, void* address),
   for (Mapping& m : mappings)
     if (m.bytes != 0 && at >= m.at && at < m.at + m.bytes) { *handle = m.block; ++blocks[m.block].references; return kOk; }
   return kInvalid;)
+CALL(cuMulticastCreate, (unsigned long long* object, const void*),
+  Lock lock;
+  const uint32_t id = new_block(0, 0, nullptr);
+  blocks[id].multicast = id != 0;
+  *object = id;
+  return id != 0 ? kOk : kNoMemory;)
+SAME(cuMulticastAddDevice, (unsigned long long, int), kOk)
+CALL(cuMulticastBindMem, (unsigned long long object, size_t at, unsigned long long handle, size_t, size_t, unsigned long long),
+  Lock lock; return bind_block(static_cast<uint32_t>(object), at, static_cast<uint32_t>(handle));)
+SAME(cuMulticastBindMem_v2, (unsigned long long object, int, size_t at, unsigned long long handle, size_t offset, size_t bytes, unsigned long long flags),
+     cuMulticastBindMem(object, at, handle, offset, bytes, flags))
+CALL(cuMulticastBindAddr, (unsigned long long object, size_t at, Pointer pointer, size_t, unsigned long long),
+  Lock lock; return bind_block(static_cast<uint32_t>(object), at, block_mapped_at(pointer));)
+SAME(cuMulticastBindAddr_v2, (unsigned long long object, int, size_t at, Pointer pointer, size_t bytes, unsigned long long flags),
+     cuMulticastBindAddr(object, at, pointer, bytes, flags))
+CALL(cuMulticastUnbind, (unsigned long long object, int, size_t at, size_t),
+  Lock lock; const uint64_t offset = at; return unbind(static_cast<uint32_t>(object), &offset) ? kOk : kInvalid;)
 UNSUPPORTED(cuMemImportFromShareableHandle)
 UNSUPPORTED(cuIpcOpenMemHandle)
 STANDIN_EXPORT Result cuIpcOpenMemHandle_v2() __attribute__((alias("cuIpcOpenMemHandle")));
@@ -245,6 +262,9 @@ const Row kRows[] = {
   B(cuMemPoolGetAttribute, 11020) B(cuMemPoolImportFromShareableHandle, 11020)
   B(cuMemCreate, 10020) B(cuMemRelease, 10020) B(cuMemAddressReserve, 10020) B(cuMemAddressFree, 10020)
   B(cuMemSetAccess, 10020) B(cuMemGetAllocationGranularity, 10020) B(cuMemGetAllocationPropertiesFromHandle, 10020)
+  B(cuMulticastCreate, 12010) B(cuMulticastAddDevice, 12010) B(cuMulticastUnbind, 12010)
+  B(cuMulticastBindMem, 12010) S(cuMulticastBindMem, _v2, 13010)
+  B(cuMulticastBindAddr, 12010) S(cuMulticastBindAddr, _v2, 13010)
   B(cuMemMap, 10020) B(cuMemUnmap, 10020) B(cuMemRetainAllocationHandle, 11000) B(cuMemImportFromShareableHandle, 10020)
   B(cuIpcOpenMemHandle, 4010) S(cuIpcOpenMemHandle, _v2, 11000) B(cuIpcCloseMemHandle, 4010)
   B(cuExternalMemoryGetMappedBuffer, 10000)

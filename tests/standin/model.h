@@ -33,6 +33,7 @@ struct Block {
   uint32_t next_free;
   Pool* pool;
   Context* owner;
+  bool multicast;  // has no memory and holds others'
 };
 struct Stream {
   int capturing;
@@ -99,13 +100,50 @@ uint32_t new_block(int device, uint64_t bytes, Context* owner) {
   else if (first_unused < kBlocks)
     id = first_unused++;
   if (id == 0) return used[device] -= bytes, 0;
-  blocks[id] = {bytes, 1, device, 0, nullptr, owner};
+  blocks[id] = {bytes, 1, device, 0, nullptr, owner, false};
   return id;
+}
+
+struct Bind {
+  uint32_t object, block;  // 0 = free
+  uint64_t offset;
+} binds[64];
+
+void drop_block(uint32_t id);
+
+// Under the lock; of one offset, or of all.
+bool unbind(uint32_t object, const uint64_t* offset) {
+  bool found = false;
+  for (Bind& bind : binds) {
+    if (bind.object != object || (offset != nullptr && bind.offset != *offset)) continue;
+    bind.object = 0;
+    drop_block(bind.block);
+    found = true;
+  }
+  return found;
+}
+
+Result bind_block(uint32_t object, uint64_t offset, uint32_t block) {
+  if (!blocks[object].multicast || blocks[block].references == 0) return kInvalid;
+  for (Bind& bind : binds) {
+    if (bind.object != 0) continue;
+    bind = {object, block, offset};
+    ++blocks[block].references;
+    return kOk;
+  }
+  return kNoMemory;
+}
+
+uint32_t block_mapped_at(Pointer at) {
+  for (const Mapping& mapping : mappings)
+    if (mapping.bytes != 0 && at >= mapping.at && at < mapping.at + mapping.bytes) return mapping.block;
+  return 0;
 }
 
 void drop_block(uint32_t id) {
   Block& block = blocks[id];
   if (--block.references > 0) return;
+  if (block.multicast) unbind(id, nullptr);
   if (block.pool != nullptr) {
     Pool& pool = *block.pool;
     pool.used -= block.bytes;
