@@ -8,14 +8,11 @@
 #include <random>
 #include <string>
 
-#include "region/fixture.h"
 #include "region/grant_page.h"
-#include "region/memory_lock.h"
+#include "region/killed.h"
 
 namespace kiboko::region {
 namespace {
-
-constexpr AccountView kLimit{100 * kMi, 0};
 
 long g_steps_left = 0;
 void kill_when_due(const char*) {
@@ -43,48 +40,6 @@ long kill_at_every_step(Prepare prepare, Body body, Check check) {
     EXPECT_EQ(WTERMSIG(status), SIGKILL);
   }
 }
-
-class Killed : public RegionTest {
- protected:
-  void SetUp() override {
-    RegionTest::SetUp();
-    own_ = claim(region_);
-    Account(region_, own_).add(0, 10 * kMi, ChargeKind::Data);
-  }
-  // A process that died with a charge; as a zombie, only a thorough look finds it dead.
-  pid_t leave_corpse(bool zombie) {
-    const pid_t pid = start_child([&] {
-      Account(region_, claim(region_)).add(0, 20 * kMi, ChargeKind::Context);
-      return 0;
-    });
-    siginfo_t info;
-    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
-    if (!zombie) wait_for(pid);
-    return pid;
-  }
-  // Everything that any process may rely on, seen by one that lives.
-  void expect_sound() {
-    Account account(region_, own_);
-    EXPECT_TRUE(account.charge(0, 90 * kMi, ChargeKind::Data, kLimit)) << "the dead still hold room";
-    EXPECT_FALSE(account.charge(0, 1, ChargeKind::Data, kLimit)) << "over the limit";
-    account.refund(0, 90 * kMi, ChargeKind::Data);
-    reap_dead_slots(region_);
-    EXPECT_EQ(account.total(0), 10 * kMi);
-    EXPECT_EQ(sum_of_all_charges(region_, 0), 10 * kMi);
-    EXPECT_EQ(slots_in_use(region_), 1u);
-    EXPECT_EQ(live_bits(region_), 1u);
-    EXPECT_EQ(region_.ext().devices[0].memory_lock, 0u);
-    for (unsigned i = 0; i < 4; ++i) {
-      if (i == own_.index) continue;
-      EXPECT_EQ(region_.hami().slots[i].pid, 0);
-      EXPECT_EQ(region_.hami().slots[i].status, 0);
-      EXPECT_EQ(region_.hami().slots[i].used[0].total, 0u);
-      EXPECT_EQ(region_.ext().slots[i].start_time, 0u);
-    }
-    EXPECT_EQ(region_.hami().slots[own_.index].used[0].total, 10 * kMi);
-  }
-  Slot own_;
-};
 
 TEST_F(Killed, AtAnyStepOfALifeAProcessLeavesNothingBehind) {
   const long steps = kill_at_every_step(
