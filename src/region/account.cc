@@ -43,6 +43,7 @@ std::uint64_t sum_over_live(const Extension& ext, unsigned device) {
     for (std::uint64_t live = ext.header.live[block].load(); live != 0;) {
       const unsigned group = static_cast<unsigned>(__builtin_ctzll(live)) / 8;
       std::uint64_t all_bits = 0;
+      KIBOKO_STEP("slots of a line about to be summed");
       for (const Shared<std::uint64_t>& charged : ext.charges[block * 8 + group].charged[device]) {
         const std::uint64_t bytes = charged.load();
         sum += bytes;

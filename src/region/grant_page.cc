@@ -193,7 +193,9 @@ bool read_settings(const GrantPage& page, GrantSettings* out) {
   GrantSettings read;
   for (int i = 0; i < kReadTries; ++i) {
     const std::uint64_t generation = page.live.generation.load(std::memory_order_acquire);
+    KIBOKO_STEP("generation read");
     const bool whole = read_at(page, generation, &read);
+    KIBOKO_STEP("settings read");
     // A generation that moved on meanwhile means newer settings than those just read: read again.
     if (page.live.generation.load(std::memory_order_relaxed) != generation) continue;
     if (!whole && !read_other(page, generation, &read)) continue;

@@ -12,6 +12,14 @@
 
 #include <climits>
 
+#include "region/step.h"
+
+#ifdef KIBOKO_STEP_POINTS
+void (*kiboko::region::step_point)(const char* name) = nullptr;
+void (*kiboko::region::step_wait)() = nullptr;
+std::uint64_t (*kiboko::region::step_clock)() = nullptr;
+#endif
+
 namespace kiboko::region::os {
 namespace {
 
@@ -65,12 +73,16 @@ std::int64_t read_file(const char* path, char* buffer, std::size_t size) {
 }
 
 std::uint64_t now_ns() {
+#ifdef KIBOKO_STEP_POINTS
+  if (step_clock != nullptr) return step_clock();
+#endif
   timespec now = {};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 void sleep_ns(std::uint64_t ns) {
+  if (waits_otherwise()) return;
   timespec time = {};
   time.tv_sec = static_cast<time_t>(ns / 1'000'000'000u);
   time.tv_nsec = static_cast<long>(ns % 1'000'000'000u);
@@ -78,6 +90,7 @@ void sleep_ns(std::uint64_t ns) {
 }
 
 void pause_cpu() {
+  if (waits_otherwise()) return;
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -85,7 +98,9 @@ void pause_cpu() {
 #endif
 }
 
-void yield_cpu() { ::sched_yield(); }
+void yield_cpu() {
+  if (!waits_otherwise()) ::sched_yield();
+}
 
 std::uint64_t random_word() {
   std::uint64_t word = 0;
@@ -116,6 +131,7 @@ LockState lock_state(int fd, Range range) {
 }
 
 void futex_wait(const std::atomic<std::uint32_t>* word, std::uint32_t expected, std::uint64_t timeout_ns) {
+  if (waits_otherwise()) return;
   timespec timeout = {};
   timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000u);
   timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000u);

@@ -10,10 +10,6 @@
 
 namespace kiboko::region {
 
-#ifdef KIBOKO_STEP_POINTS
-void (*step_point)(const char* name) = nullptr;
-#endif
-
 namespace {
 
 constexpr unsigned kPidBits = 22, kStateBits = 8;
