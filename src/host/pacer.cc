@@ -4,6 +4,8 @@
 #include "host/pacer.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -24,15 +27,25 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kTick = 10ms;
+constexpr auto kQuickTick = 500us;
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kActiveForNs = 200 * kMillisecond;
 constexpr std::uint64_t kContendedForNs = 15'000 * kMillisecond;
+constexpr std::uint64_t kBlockedForNs = 250 * kMillisecond;  // unless we say so again
 constexpr std::uint64_t kLeastLagNs = 20 * kMillisecond;
 constexpr std::uint64_t kMostLagNs = 900 * kMillisecond;      // the timeline reaches back little more
 constexpr unsigned kMostSlots = 64;                           // of one grant that are looked at for turns
 constexpr std::uint64_t kLeastStretchNs = 50 * kMillisecond;  // of covered time, for a look at concurrency
 constexpr std::uint64_t kLongestStretchNs = 10'000 * kMillisecond;
 constexpr std::uint64_t kUsageWindowNs = 200 * kMillisecond;
+
+// Of this thread alone: a look that comes late is paid by those who wait for it. It is brief, and it must not queue
+// behind the very programs that it watches. Without the right to this, it does what it can.
+void be_prompt() {
+  prctl(PR_SET_TIMERSLACK, 1);  // ns
+  const sched_param least{.sched_priority = sched_get_priority_min(SCHED_RR)};
+  sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &least);
+}
 
 std::uint64_t now_ns() {
   timespec now{};
@@ -51,6 +64,10 @@ struct WordsCopy {
   std::uint64_t backlog_until() const { return raw[index_of(offsetof(region::DeviceWords, backlog_until_ns))]; }
   std::uint32_t waiting() const {
     return static_cast<std::uint32_t>(raw[index_of(offsetof(region::DeviceWords, waiting))]);
+  }
+  std::uint64_t busy_until() const {
+    const std::uint64_t* first = raw + index_of(offsetof(region::DeviceWords, busy_until_ns));
+    return *std::max_element(first, first + region::kBusyWords);
   }
   std::uint64_t bits_at(std::uint64_t word) const {
     const std::uint64_t value = raw[index_of(offsetof(region::DeviceWords, cover)) + word % region::kCoverWords];
@@ -76,6 +93,31 @@ class Tenant {
     const auto at = static_cast<off_t>(region::kExtensionOffset + offsetof(region::Extension, devices) +
                                        index_ * sizeof(region::DeviceWords));
     return pread(fd_, words_.raw, bytes, at) == static_cast<ssize_t>(bytes);
+  }
+
+  // Has it processes that use the device?
+  bool look_for_processes() {
+    std::uint64_t live[region::kMaxSlots / 64] = {};
+    constexpr auto kAt = region::kExtensionOffset + offsetof(region::ExtensionHeader, live);
+    if (fd_ < 0 || pread(fd_, live, sizeof live, static_cast<off_t>(kAt)) != sizeof live) return false;
+    has_processes_ = std::any_of(std::begin(live), std::end(live), [](std::uint64_t word) { return word != 0; });
+    return has_processes_;
+  }
+
+  Standing standing(std::uint64_t now) const {
+    return {.priority = priority_,
+            .busy_until_ns = words_.busy_until(),
+            .has_processes = has_processes_,
+            .active = is_active(now)};
+  }
+
+  void obey(const Precedence& verdict, std::uint64_t now) {
+    region::GrantLiveDevice& words = live();
+    words.watched.store(verdict.watched ? 1 : 0, std::memory_order_relaxed);
+    words.in_flight_us.store(verdict.in_flight_us, std::memory_order_relaxed);
+    if (verdict.blocked) words.blocked_until_ns.store(now + kBlockedForNs, std::memory_order_relaxed);
+    const std::uint32_t before = words.blocked.exchange(verdict.blocked ? 1 : 0, std::memory_order_release);
+    if (before != 0 && !verdict.blocked) region::wake_waiters(page());
   }
 
   // How many of its processes were busy at once lately: their own times added up, over the time that they cover.
@@ -109,11 +151,10 @@ class Tenant {
     const region::GrantLive& live = grant_.page->live;
     const auto& settings = grant_.page->settings[live.generation.load(std::memory_order_acquire) & 1];
     demand.core_percent = settings.devices[index_].core_percent;
+    demand.priority = priority_ = settings.priority;
     demand.elastic = settings.core_policy == static_cast<std::uint32_t>(region::CorePolicy::Elastic);
-    const std::uint64_t last = words_.last_launch();
-    const bool in_flight = words_.backlog_until() > now && words_.backlog_until() < now + 60'000 * kMillisecond;
-    demand.hungry = words_.waiting() != 0 && last <= now && now - last < kActiveForNs;
-    demand.active = demand.hungry || in_flight || (last <= now && now - last < kActiveForNs);
+    demand.hungry = words_.waiting() != 0 && launched_lately(now);
+    demand.active = is_active(now);
     if (now - usage_since_ >= kUsageWindowNs) {
       const std::uint64_t charged = words_.charged();
       const double used = charged >= usage_charged_ ? static_cast<double>(charged - usage_charged_) : 0;
@@ -137,6 +178,14 @@ class Tenant {
     return news;
   }
 
+  bool launched_lately(std::uint64_t now) const {
+    return words_.last_launch() <= now && now - words_.last_launch() < kActiveForNs;
+  }
+  bool is_active(std::uint64_t now) const {
+    const bool in_flight = words_.backlog_until() > now && words_.backlog_until() < now + 60'000 * kMillisecond;
+    return in_flight || launched_lately(now);
+  }
+
   region::GrantLiveDevice& live() const { return grant_.page->live.devices[index_]; }
   region::GrantPage& page() const { return *grant_.page; }
   const WordsCopy& words() const { return words_; }
@@ -156,6 +205,8 @@ class Tenant {
   PacedGrant grant_;
   unsigned index_;
   int fd_ = -1;
+  std::uint32_t priority_ = 0;  // as settings said at the last tick
+  bool has_processes_ = false;
   WordsCopy words_{};
   std::uint64_t concurrency_covered_ = 0, concurrency_busy_ = 0;
   double concurrency_ = 1;
@@ -177,7 +228,9 @@ class SharedDevice {
       if (!tenant->read(true)) continue;
       present.push_back(tenant.get());
       demands.push_back(tenant->demand(now));
+      tenant->look_for_processes();
     }
+    urgent_ = set_precedence(present, now);
     const auto active = std::count_if(demands.begin(), demands.end(), [](const GrantDemand& d) { return d.active; });
     publish(present, demands, static_cast<std::size_t>(active), now);
     if (active > 1)
@@ -186,15 +239,38 @@ class SharedDevice {
       replayed_to_ = 0;
   }
 
+  // Between two ticks, where grants of different priority are at work.
+  bool urgent() const { return urgent_; }
+  void look(std::uint64_t now) {
+    std::vector<Tenant*> present;
+    for (const auto& tenant : tenants_)
+      if (tenant->read(false)) present.push_back(tenant.get());
+    set_precedence(present, now);
+  }
+
   // A grant that has the device to itself. If a stranger is there, Host says so again within a second.
   void alone() {
     for (const auto& tenant : tenants_) {
       tenant->live().contended_until_ns.store(0, std::memory_order_relaxed);
       tenant->live().rate_permyriad.store(0, std::memory_order_relaxed);
+      tenant->obey({}, 0);
     }
   }
 
  private:
+  // True where somebody works whom others may have to be put before: that needs a quick eye.
+  static bool set_precedence(const std::vector<Tenant*>& present, std::uint64_t now) {
+    std::vector<Standing> standings;
+    for (const Tenant* tenant : present) standings.push_back(tenant->standing(now));
+    const std::vector<Precedence> verdicts = precedence(standings, now);
+    bool quick = false;
+    for (std::size_t i = 0; i < present.size(); ++i) {
+      present[i]->obey(verdicts[i], now);
+      quick = quick || (standings[i].active && verdicts[i].in_flight_us != 0);
+    }
+    return quick;
+  }
+
   static void publish(const std::vector<Tenant*>& present, const std::vector<GrantDemand>& demands, std::size_t active,
                       std::uint64_t now) {
     const std::vector<std::uint32_t> rate = rates(demands);
@@ -232,6 +308,7 @@ class SharedDevice {
   std::vector<std::unique_ptr<Tenant>> tenants_;
   std::uint64_t replayed_to_ = 0;  // word number
   TurnState turns_;
+  bool urgent_ = false;
 };
 
 }  // namespace
@@ -251,14 +328,15 @@ class Pacer::Impl {
 
  private:
   void run(const std::stop_token& stop) {
+    be_prompt();
+    std::uint64_t next_tick = 0;
     while (!stop.stop_requested()) {
       bool rebuild = false;
       std::vector<PacedGrant> grants;
       {
         std::unique_lock lock(mutex_);
-        const bool shared = std::any_of(devices_.begin(), devices_.end(), [](auto& d) { return d.second.size() > 1; });
-        if (shared)
-          wake_.wait_for(lock, stop, kTick, [&] { return changed_; });
+        if (const auto pause = pause_until_next(next_tick))
+          wake_.wait_for(lock, stop, *pause, [&] { return changed_; });
         else
           wake_.wait(lock, stop, [&] { return changed_; });
         rebuild = std::exchange(changed_, false);
@@ -266,9 +344,27 @@ class Pacer::Impl {
       }
       if (rebuild) build(grants);
       const std::uint64_t now = now_ns();
-      for (auto& [uuid, device] : devices_)
-        if (device.size() > 1) device.tick(now);
+      const bool full = rebuild || now >= next_tick;
+      if (full) next_tick = now + std::chrono::nanoseconds(kTick).count();
+      for (auto& [uuid, device] : devices_) {
+        if (device.size() < 2) continue;
+        if (full)
+          device.tick(now);
+        else if (device.urgent())
+          device.look(now);
+      }
     }
+  }
+
+  // None: no device is shared, there is nothing to look at.
+  std::optional<std::chrono::nanoseconds> pause_until_next(std::uint64_t tick) const {
+    const bool shared = std::any_of(devices_.begin(), devices_.end(), [](auto& d) { return d.second.size() > 1; });
+    if (!shared) return std::nullopt;
+    const std::uint64_t now = now_ns();
+    const std::chrono::nanoseconds left(tick > now ? tick - now : 0);
+    const bool urgent =
+        std::any_of(devices_.begin(), devices_.end(), [](auto& d) { return d.second.size() > 1 && d.second.urgent(); });
+    return urgent ? std::min<std::chrono::nanoseconds>(left, kQuickTick) : left;
   }
 
   void build(const std::vector<PacedGrant>& grants) {

@@ -1,9 +1,10 @@
 // The agent's hand on shared devices: tells grants when they are not alone, what they may take, and gives back device
 // time that the driver's clock charged them for while others ran.
 //
-// Own thread; sleeps for as long as no device has two grants, ticks every 10 ms otherwise. Reads the tenants' regions
+// Own thread; sleeps for as long as no device has two grants, ticks every 10 ms otherwise, and looks every half
+// millisecond where a grant works on a device that one of higher priority may want. Reads the tenants' regions
 // by pread and trusts nothing in them; writes only the live words of grant pages. A dead pacer loosens nothing: a page
-// whose heartbeat is silent makes the shim hold every program to its limit.
+// whose heartbeat is silent makes the shim hold every program to its limit. Nor does it hold anybody back for long.
 #pragma once
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 #include "host/pacing.h"
 
 #include <algorithm>
+#include <set>
 
 #include "region/layout.h"
 
@@ -27,13 +28,14 @@ int next_in_round(std::uint64_t busy, const TurnState& state) {
 
 }  // namespace
 
-std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
-  std::vector<std::uint32_t> result(grants.size(), 0);
+namespace {
+
+void rates_within(std::span<const GrantDemand> grants, std::uint32_t priority, std::vector<std::uint32_t>& result) {
   std::vector<std::size_t> open;  // who may have more than its own percentage, not yet decided
   double left = kBudget;
   for (std::size_t i = 0; i < grants.size(); ++i) {
     const GrantDemand& grant = grants[i];
-    if (!grant.active) continue;
+    if (!grant.active || grant.priority != priority) continue;
     if (grant.core_percent == 0) {
       open.push_back(i);
     } else {
@@ -59,6 +61,38 @@ std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
         std::clamp(floor(open[k]) + std::max(mine, part), static_cast<double>(kLeastPermyriad), 10000.0);
     result[open[k]] = static_cast<std::uint32_t>(rate);
   }
+}
+
+bool at_work(const Standing& grant, std::uint64_t now) {
+  constexpr std::uint64_t kBeyondBelief = 60'000'000'000;  // the word is the tenant's
+  return grant.busy_until_ns + kPauseNs > now && grant.busy_until_ns < now + kBeyondBelief;
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
+  std::vector<std::uint32_t> result(grants.size(), 0);
+  std::set<std::uint32_t> priorities;
+  for (const GrantDemand& grant : grants) priorities.insert(grant.priority);
+  for (const std::uint32_t priority : priorities) rates_within(grants, priority, result);
+  return result;
+}
+
+std::vector<Precedence> precedence(std::span<const Standing> grants, std::uint64_t now) {
+  std::vector<Precedence> result(grants.size());
+  std::vector<bool> below(grants.size());  // somebody who may come at any moment
+  std::uint32_t shy = 0;
+  for (std::size_t i = 0; i < grants.size(); ++i) {
+    for (const Standing& other : grants) {
+      const bool higher = other.priority<grants[i].priority, lower = other.priority> grants[i].priority;
+      if (higher && at_work(other, now)) result[i].blocked = true;
+      if (higher && other.has_processes) below[i] = true;
+      if (lower && other.active && grants[i].has_processes) result[i].watched = true;
+    }
+    if (below[i] && grants[i].active) ++shy;
+  }
+  for (std::size_t i = 0; i < grants.size(); ++i)
+    if (below[i]) result[i].in_flight_us = kShyInFlightUs / std::max(shy, 1U);
   return result;
 }
 

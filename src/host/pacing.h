@@ -1,6 +1,7 @@
 // Who may use how much of a device that several grants want: the pure part, no clock and no I/O of its own.
 //
-// Two questions, asked every few milliseconds for each device with more than one grant:
+// Three questions, asked every few milliseconds for each device with more than one grant:
+//   precedence() who must hold back now because a grant of higher priority is at work
 //   rates()      what each grant may take now, by max-min fairness over those without a limit of their own
 //   attribute()  who really held the device when two grants were busy at the same moment. Each grant measures its work
 //                from start to end by the driver's events, and a time-slicing device stretches both; replaying the
@@ -17,7 +18,27 @@ namespace kiboko::host {
 
 inline constexpr std::uint64_t kSliceNs = 2'000'000;  // turn of a process on a time-sliced device, about
 
+struct Standing {
+  std::uint32_t priority = 0;       // 0 is highest
+  std::uint64_t busy_until_ns = 0;  // its work is in flight until then; 0 = none, or only its own limit holds it back
+  bool has_processes = false;       // that may launch at any moment
+  bool active = false;              // launched or waiting lately, or work is in flight
+};
+
+struct Precedence {
+  bool blocked = false;            // somebody of higher priority is at work
+  bool watched = false;            // somebody of lower priority is there, and waits for its work to end
+  std::uint32_t in_flight_us = 0;  // the most it may have in flight, for somebody higher may come; 0 = the usual
+  bool operator==(const Precedence&) const = default;
+};
+
+// A pause shorter than this is part of the work: a program that waits for each kernel does not stop working in between.
+inline constexpr std::uint64_t kPauseNs = 300'000;
+inline constexpr std::uint32_t kShyInFlightUs = 1900;  // of all who have somebody above them, together
+std::vector<Precedence> precedence(std::span<const Standing> grants, std::uint64_t now_ns);
+
 struct GrantDemand {
+  std::uint32_t priority = 0;
   std::uint32_t core_percent = 0;  // asked; 0 = no limit of its own
   bool elastic = false;            // what it asked for is a floor
   bool active = false;             // launched or waiting lately, or work is in flight
@@ -27,6 +48,7 @@ struct GrantDemand {
 
 // Rate of each grant in 1/10000 of the device; 0 = its own percentage counts. Grants without a limit, and elastic ones
 // that would use more than theirs, share what the limited ones leave; those that use less leave the rest to the others.
+// Only grants of equal priority divide the device by rates; between others, precedence() decides.
 // Never below kLeastPermyriad, nor below an elastic grant's own percentage.
 inline constexpr std::uint32_t kLeastPermyriad = 200;
 std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants);

@@ -77,6 +77,75 @@ TEST(Rates, NeverStarveAnybody) {
   EXPECT_GE(rates(grants)[2], kLeastPermyriad);
 }
 
+TEST(Rates, AreDividedAmongEqualsOnly) {
+  GrantDemand grants[] = {open(true, 100), open(true, 0)};
+  grants[1].priority = 1;
+  EXPECT_EQ(rates(grants), (std::vector<std::uint32_t>{10000, 10000})) << "who may work when, the priorities say";
+}
+
+constexpr std::uint64_t kNow = 1'000'000'000'000;
+constexpr std::uint64_t kMs = 1'000'000;
+
+// Programs are there, and have launched of late.
+Standing at(std::uint32_t priority, std::uint64_t busy_until) {
+  return {.priority = priority, .busy_until_ns = busy_until, .has_processes = true, .active = true};
+}
+
+std::vector<bool> blocked(std::vector<Standing> grants) {
+  std::vector<bool> result;
+  for (const Precedence& verdict : precedence(grants, kNow)) result.push_back(verdict.blocked);
+  return result;
+}
+
+TEST(Precedence, HoldsTheLowerBackWhileTheHigherIsAtWork) {
+  EXPECT_EQ(blocked({at(0, kNow + kMs), at(1, kNow + kMs)}), (std::vector<bool>{false, true}));
+}
+
+TEST(Precedence, LetsTheLowerGoWhenTheHigherHasEnded) {
+  EXPECT_EQ(blocked({at(0, kNow - kPauseNs), at(1, kNow + kMs)}), (std::vector<bool>{false, false}));
+  EXPECT_EQ(blocked({at(0, 0), at(1, 0)}), (std::vector<bool>{false, false}));
+}
+
+TEST(Precedence, TakesAShortPauseForPartOfTheWork) {
+  EXPECT_EQ(blocked({at(0, kNow - kPauseNs / 2), at(1, 0)}), (std::vector<bool>{false, true}));
+}
+
+TEST(Precedence, LeavesEqualsAlone) {
+  for (const std::uint32_t priority : {0U, 1U}) {
+    const Standing grants[] = {at(priority, kNow + kMs), at(priority, kNow + kMs)};
+    EXPECT_EQ(precedence(grants, kNow), (std::vector<Precedence>(2)));
+  }
+}
+
+TEST(Precedence, PutsEachBehindAllThatAreHigher) {
+  EXPECT_EQ(blocked({at(2, 0), at(1, kNow + kMs), at(0, 0)}), (std::vector<bool>{true, false, false}));
+  EXPECT_EQ(blocked({at(2, 0), at(1, 0), at(0, kNow + kMs)}), (std::vector<bool>{true, true, false}));
+}
+
+TEST(Precedence, HoldsNobodyBackForAWordBeyondBelief) {
+  for (const std::uint64_t word : {kNow + 3'600'000 * kMs, ~std::uint64_t{0}})
+    EXPECT_EQ(blocked({at(0, word), at(1, 0)}), (std::vector<bool>{false, false})) << word;
+}
+
+TEST(Precedence, KeepsLittleInFlightWhereSomebodyHigherMayCome) {
+  Standing idle = at(0, 0);
+  idle.active = false;
+  const Standing grants[] = {idle, at(1, 0), at(1, 0)};
+  const std::vector<Precedence> verdicts = precedence(grants, kNow);
+  EXPECT_EQ(verdicts[0].in_flight_us, 0U);
+  EXPECT_EQ(verdicts[1].in_flight_us + verdicts[2].in_flight_us, kShyInFlightUs) << "of both together";
+  EXPECT_TRUE(verdicts[0].watched);
+  EXPECT_FALSE(verdicts[1].watched);
+}
+
+TEST(Precedence, CostsNobodyAnythingWhoIsAlone) {
+  Standing gone = at(0, 0), idle = at(1, 0);
+  gone.has_processes = gone.active = idle.active = false;
+  const Standing without_programs[] = {gone, at(1, kNow + kMs)}, without_work[] = {at(0, kNow + kMs), idle};
+  EXPECT_EQ(precedence(without_programs, kNow), (std::vector<Precedence>(2)));
+  EXPECT_FALSE(precedence(without_work, kNow)[0].watched);
+}
+
 TEST(Attribute, GivesNothingBackWhenNobodyOverlaps) {
   TurnState state;
   const Timeline timelines[] = {{.words = {kAll, 0}}, {.words = {0, kAll}}};

@@ -70,7 +70,10 @@ struct GrantLiveDevice {
   std::atomic<std::uint32_t> blocked;             // 1 = launch nothing until blocked_until_ns
   std::atomic<std::uint64_t> blocked_until_ns;
   std::atomic<std::int64_t> correction_bytes;  // memory that others see on the device but no slot charged
-  std::atomic<std::uint64_t> reserved[2];
+  std::atomic<std::uint32_t> in_flight_us;     // most work to have in flight, so that a higher priority may have the
+                                               // device soon; 0 = as usual
+  std::atomic<std::uint32_t> watched;  // 1 = lower priorities wait for this grant's work: say when it begins and ends
+  std::atomic<std::uint64_t> reserved;
 };
 static_assert(sizeof(GrantLiveDevice) == 56);
 

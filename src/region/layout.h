@@ -104,6 +104,7 @@ inline constexpr std::uint64_t kCoverBitNs = 20'000;
 inline constexpr unsigned kCoverBits = 48;
 inline constexpr std::uint64_t kCoverWordNs = kCoverBitNs * kCoverBits;  // 0.96 ms
 inline constexpr std::size_t kCoverWords = 1024;                         // about 983 ms
+inline constexpr unsigned kBusyWords = 5;
 
 // Governor words of one device. Each line is written by any process of the grant, with single atomic operations.
 struct alignas(64) DeviceWords {
@@ -121,7 +122,10 @@ struct alignas(64) DeviceWords {
   Shared<std::uint64_t> memory_lock;  // see memory_lock.h; 0 = free
   // Whose work of unknown length is in flight: {deadline, ms of CLOCK_MONOTONIC:54, slot:10}; 0 = nobody's.
   Shared<std::uint64_t> probe;
-  Shared<std::uint64_t> reserved[6];
+  // Until when work of a process is in flight or waited for, at slot % kBusyWords: neighbours of lower priority wait
+  // for it. 0 = none, or only its own limit holds it back. Processes that share a word may shorten each other's.
+  Shared<std::uint64_t> busy_until_ns[kBusyWords];
+  Shared<std::uint64_t> reserved;
   // -- the timeline
   Shared<std::uint64_t> cover[kCoverWords];
 };

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shim/activity.h"
 #include "shim/launch.h"
 
 namespace kiboko::shim {
@@ -20,8 +21,11 @@ constexpr std::int64_t kDepthNs = 5 * kMillisecond;  // of device time: what idl
 constexpr std::int64_t kSharedDepthNs = 20 * kMillisecond;
 constexpr std::int64_t kMostSharedDepthNs = 250 * kMillisecond;
 constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so that a grant can hand back soon
-constexpr std::int64_t kAgentSilentNs = 5 * kSecond;     // then its word that nobody else is there counts no more
-constexpr std::int64_t kNap = 2 * kMillisecond;          // longest single sleep: others' corrections move the bucket
+// Never less ahead than this, or the device idles between two leases.
+constexpr std::int64_t kLeastInFlightNs = 1 * kMillisecond;
+constexpr std::int64_t kLeastNap = 50'000;
+constexpr std::int64_t kAgentSilentNs = 5 * kSecond;  // then its word that nobody else is there counts no more
+constexpr std::int64_t kNap = 2 * kMillisecond;       // longest single sleep: others' corrections move the bucket
 constexpr std::int64_t kDeviceWaitNs = 1000 * kMillisecond;  // work may depend on work not launched yet: never for ever
 constexpr std::int64_t kProbeNs = 1000 * kMillisecond;       // for whoever never finishes what he tries
 constexpr unsigned kSlotBits = 10;
@@ -30,6 +34,13 @@ static_assert(region::kMaxSlots == 1U << kSlotBits);
 constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
 
 region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
+
+int processes_of_the_grant() {
+  int processes = 0;
+  for (const region::Shared<std::uint64_t>& word : state.region.ext().header.live)
+    processes += __builtin_popcountll(word.load(std::memory_order_relaxed));
+  return processes;
+}
 
 struct Rule {
   bool limited;
@@ -44,12 +55,15 @@ std::uint32_t percent_of(unsigned device) {
   return mirror >= 1 && mirror < asked ? static_cast<std::uint32_t>(mirror) : asked;
 }
 
+bool agent_is_there(std::int64_t now) {
+  return now - static_cast<std::int64_t>(state.page->live.heartbeat_ns.load(std::memory_order_relaxed)) <=
+         kAgentSilentNs;
+}
+
 // Does the default policy's limit count? Where nobody tells us (no agent, or a silent one), the limit counts.
 bool contended(unsigned device, std::int64_t now) {
   if (state.page == nullptr) return state.region.hami().utilization_switch.load(std::memory_order_relaxed) == 1;
-  const region::GrantLive& live = state.page->live;
-  const auto heartbeat = static_cast<std::int64_t>(live.heartbeat_ns.load(std::memory_order_relaxed));
-  if (now - heartbeat > kAgentSilentNs) return true;
+  if (!agent_is_there(now)) return true;
   return others_there(device, now);
 }
 
@@ -67,11 +81,8 @@ Rule rule_for(unsigned device, std::int64_t now) {
   const bool always = policy == region::CorePolicy::Force;
   if (!always && !contended(device, now)) return {false, {10000}, depth};
   if (!always && state.page != nullptr) {
-    const region::GrantLive& live = state.page->live;
-    const std::uint32_t effective = live.devices[device].rate_permyriad.load(std::memory_order_relaxed);
-    const bool fresh =
-        now - static_cast<std::int64_t>(live.heartbeat_ns.load(std::memory_order_relaxed)) <= kAgentSilentNs;
-    if (effective != 0 && fresh) permyriad = effective;
+    const std::uint32_t effective = state.page->live.devices[device].rate_permyriad.load(std::memory_order_relaxed);
+    if (effective != 0 && agent_is_there(now)) permyriad = effective;
   }
   if (permyriad >= 10000) return {false, {10000}, depth};
   return {true, {permyriad}, depth};
@@ -96,29 +107,6 @@ void apply_give_back(unsigned device, const Rule& rule, std::int64_t now) {
     region::correct_time(words, rule.rate, now, -static_cast<std::int64_t>(delta), rule.depth_ns);
 }
 
-// Publishes that we are at work. For HAMi's monitor: the recent-kernel word and the time of the last kernel.
-void publish(const ContextState& context, std::int64_t now) {
-  region::DeviceWords& words = words_of(device_of(context));
-  words.last_launch_ns.store(static_cast<std::uint64_t>(now), std::memory_order_relaxed);
-  words.backlog_until_ns.store(static_cast<std::uint64_t>(now + in_flight(context).expected_ns),
-                               std::memory_order_relaxed);
-  region::HamiRegion& hami = state.region.hami();
-  std::int32_t recent = hami.recent_kernel.load(std::memory_order_relaxed);
-  if (recent < 0) return;  // who is blocked has not launched
-  static std::atomic<std::int64_t> last_second{0};
-  const std::int64_t second = now / kSecond;
-  std::int64_t seen = last_second.load(std::memory_order_relaxed);
-  if (seen == second || !last_second.compare_exchange_strong(seen, second, std::memory_order_relaxed)) return;
-  while (recent >= 0 && !hami.recent_kernel.compare_exchange_weak(recent, 2, std::memory_order_relaxed)) {
-  }
-  static std::atomic<std::int64_t> next_record{0};
-  if (now < next_record.load(std::memory_order_relaxed)) return;
-  next_record.store(state.record_interval_ns > kSecond ? now + state.record_interval_ns : 0, std::memory_order_relaxed);
-  timespec wall;
-  clock_gettime(CLOCK_REALTIME_COARSE, &wall);
-  hami.last_kernel_time.store(wall.tv_sec, std::memory_order_relaxed);
-}
-
 // HAMi's monitor blocks by a negative recent-kernel word and may die without unblocking: after a minute the grant gets
 // 50 ms every 5 s. Our agent's block ends by itself.
 bool blocked_by_monitor(std::int64_t now) {
@@ -139,16 +127,48 @@ bool blocked(unsigned device, std::int64_t now) {
   return live.blocked.load(std::memory_order_relaxed) != 0 && now < until && until < now + 2 * kBlockTtlNs;
 }
 
-void sleep_until(std::int64_t when) {
+// While a grant of higher priority may come, the agent says how little the device may have of ours when it does.
+struct Ahead {
+  bool little;
+  std::int64_t most_ns;
+};
+
+Ahead allowed_ahead(unsigned device, std::int64_t now) {
+  if (state.page == nullptr) return {false, kInFlightNs};
+  const std::uint32_t us = state.page->live.devices[device].in_flight_us.load(std::memory_order_relaxed);
+  if (us == 0 || !agent_is_there(now)) return {false, kInFlightNs};
+  const int processes = processes_of_the_grant();
+  const std::int64_t each = std::int64_t{us} * 1000 / (processes < 1 ? 1 : processes);
+  return {true, each < kLeastInFlightNs ? kLeastInFlightNs : each < kInFlightNs ? each : kInFlightNs};
+}
+
+// How much must end before another lease may follow; <= 0: nothing. What it is taken for may be longer than all that.
+std::int64_t too_much_ahead(const Ahead& ahead, const InFlight& flight) {
+  if (!ahead.little) return flight.segments > 1 ? flight.expected_ns - ahead.most_ns : 0;
+  return flight.segments > 0 ? flight.expected_ns + kLeaseNs - ahead.most_ns : 0;
+}
+
+// A little work in flight is soon over, and when it is all there is, the device idles until we see that.
+std::int64_t nap_for(const Ahead& ahead, const InFlight& flight, std::int64_t too_much) {
+  if (!ahead.little) return kMillisecond;
+  const std::int64_t nap = flight.segments > 1 ? too_much : too_much / 8,
+                     most = kMillisecond / (flight.segments > 1 ? 1 : 2);
+  return nap < kLeastNap ? kLeastNap : nap < most ? nap : most;
+}
+
+// A wait whose reason is looked for after this was read ends as soon as the reason goes.
+std::uint32_t wake_word() { return state.page == nullptr ? 0 : state.page->live.wake.load(std::memory_order_acquire); }
+
+void sleep_until(std::int64_t when, std::uint32_t seen) {
   const timespec at{static_cast<time_t>(when / kSecond), static_cast<long>(when % kSecond)};
   if (state.page == nullptr) {
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
     return;
   }
-  const auto* word = &state.page->live.wake;
-  syscall(SYS_futex, word, FUTEX_WAIT_BITSET, word->load(std::memory_order_acquire), &at, nullptr,
-          FUTEX_BITSET_MATCH_ANY);
+  syscall(SYS_futex, &state.page->live.wake, FUTEX_WAIT_BITSET, seen, &at, nullptr, FUTEX_BITSET_MATCH_ANY);
 }
+
+void sleep_until(std::int64_t when) { sleep_until(when, wake_word()); }
 
 // A wait, as the counters and the agent see it.
 class Waiting {
@@ -186,10 +206,7 @@ bool others_there(unsigned device, std::int64_t now) {
 
 bool alone_on(unsigned device, std::int64_t now) {
   if (others_there(device, now)) return false;
-  int processes = 0;
-  for (const region::Shared<std::uint64_t>& word : state.region.ext().header.live)
-    processes += __builtin_popcountll(word.load(std::memory_order_relaxed));
-  return processes <= 1;
+  return processes_of_the_grant() <= 1;
 }
 
 void correct_charge(unsigned device, std::int64_t now, std::int64_t delta_ns) {
@@ -205,6 +222,21 @@ void note_unit(unsigned device, std::int64_t length_ns) {
   if (next != old) longest.store(next, std::memory_order_relaxed);
 }
 
+void wait_while_held(ContextState& context) {
+  const unsigned device = device_of(context);
+  Waiting waiting(device);
+  for (;;) {
+    const std::uint32_t seen = wake_word();
+    const std::int64_t now = monotonic_ns();
+    if (!blocked(device, now)) return;
+    publish(context, now);
+    say_busy_until(device, in_flight(context).segments == 0 ? 0 : now + 2 * kNap);
+    waiting.announce();
+    sleep_until(now + kNap, seen);
+    settle(context);
+  }
+}
+
 std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
   const unsigned device = device_of(context);
   region::DeviceWords& words = words_of(device);
@@ -213,29 +245,33 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
   InFlight before = in_flight(context);
   for (;;) {
     refresh_limits();
+    if (may_be_held(device)) wait_while_held(context);
     const std::int64_t now = monotonic_ns();
     const Rule rule = rule_for(device, now);
     apply_give_back(device, rule, now);
     publish(context, now);
     std::int64_t wake = 0;
+    const Ahead ahead = allowed_ahead(device, now);
+    if (ahead.little) close_all(context, false);
     const InFlight flight = in_flight(context);
     if (flight.segments < before.segments) device_patience = now + kDeviceWaitNs;
     before = flight;
-    if (blocked(device, now)) {
-      wake = now + kNap;
-    } else if (rule.limited && is_anothers_probe(words.probe.load(std::memory_order_relaxed), now)) {
+    if (rule.limited && is_anothers_probe(words.probe.load(std::memory_order_relaxed), now)) {
       wake = now + kMillisecond;
     } else if (rule.limited) {
       const std::int64_t ready = region::ready_at(words, rule.rate, now, rule.depth_ns);
       if (ready > now) wake = ready;
     }
-    if (wake == 0 && flight.segments > 1 && flight.expected_ns > kInFlightNs && now < device_patience)
-      wake = now + kMillisecond;
+    const bool by_its_limit = wake != 0;
+    const std::int64_t too_much = too_much_ahead(ahead, flight);
+    if (wake == 0 && too_much > 0 && now < device_patience) wake = now + nap_for(ahead, flight, too_much);
     if (wake == 0 && rule.limited && !region::try_charge_time(words, rule.rate, now, lease_ns, rule.depth_ns)) continue;
     if (wake == 0) {
       if (!rule.limited) region::charge_time(words, rule.rate, now, lease_ns, rule.depth_ns);
+      say_busy_until(device, now + flight.expected_ns + lease_ns);
       return now;
     }
+    say_busy_until(device, by_its_limit ? 0 : now + flight.expected_ns + kMillisecond);
     waiting.announce();
     sleep_until(wake < now + kNap ? wake : now + kNap);
     settle(context);

@@ -8,14 +8,23 @@
 
 #include "region/bucket.h"
 #include "shim/segments.h"
+#include "shim/state.h"
 
 namespace kiboko::shim {
+
+inline constexpr std::int64_t kLeaseNs = 500'000;  // of device time; the least that is taken at once
 
 // Puts right what the bucket was charged: measured minus expected.
 void correct_charge(unsigned device, std::int64_t now_ns, std::int64_t delta_ns);
 // The longest kernel or graph lately, for the agent.
 void note_unit(unsigned device, std::int64_t length_ns);
 
+// While something but the bucket forbids to launch: a grant of higher priority at work, HAMi's monitor.
+void wait_while_held(ContextState& context);
+inline bool may_be_held(unsigned device) {
+  if (state.page == nullptr) return state.region.hami().recent_kernel.load(std::memory_order_relaxed) < 0;
+  return state.page->live.devices[device].blocked.load(std::memory_order_relaxed) != 0;
+}
 // Waits until `cost_ns` of device time may be launched, charges `lease_ns` (at least the cost) and says when it was.
 std::int64_t take_lease(ContextState& context, std::int64_t lease_ns);
 // Before a unit of unknown length is launched: waits for the bucket, and then at most a second until no other process

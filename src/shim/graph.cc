@@ -32,7 +32,7 @@ template <class Begin>
 CUresult begin_capture(Begin begin) {
   if (active()) {
     const RelaxedCapture relaxed;
-    if (ContextState* context = current_context()) close_all(*context);
+    if (ContextState* context = current_context()) close_all(*context, true);
     if (lease.stream_state != nullptr) flush_lease(*lease.stream_state);  // the next launches are only recorded
   }
   const CUresult result = begin();

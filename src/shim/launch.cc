@@ -1,6 +1,7 @@
 // Kernel launches. The fast path is lease_covers(): the same unit on the same stream as last time, with credit left.
 #include "shim/launch.h"
 
+#include "shim/activity.h"
 #include "shim/governor.h"
 #include "shim/graph.h"
 #include "shim/route.h"
@@ -13,7 +14,6 @@ constinit thread_local Lease lease = {};
 
 namespace {
 
-constexpr std::int64_t kLeaseNs = 500'000;      // of device time
 constexpr std::int64_t kSegmentNs = 1'000'000;  // expected work after which a segment is closed
 constexpr std::uint32_t kSegmentLaunches = 256;
 constexpr std::uint32_t kBriefRuns = 16;
@@ -123,6 +123,10 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   if (l.stream_state != nullptr) flush_lease(*l.stream_state);
   if (full(stream_state)) close_segment(stream_state, stream, false);
   settle(context);
+  if (may_be_held(device_of(context))) {
+    close_segment(stream_state, stream, false);
+    wait_while_held(context);
+  }
   Cost& cost = cost_of(unit);
   if (!is_known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 1) {
     close_segment(stream_state, stream, false);
@@ -130,6 +134,10 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   }
   const Price price = pay(context, stream_state, stream, cost);
   l.left_ns -= price.ns;
+  if (watched(device_of(context))) {
+    const std::int64_t now = monotonic_ns();
+    say_busy_until(device_of(context), now + in_flight(context).expected_ns + price.ns);
+  }
   if (!open_segment(context, stream_state, stream, !predictable(context, stream_state, cost))) return;
   note_kind(stream_state, cost);
   l.first = 1;

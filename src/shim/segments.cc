@@ -356,14 +356,14 @@ std::int64_t close_segment(StreamState& stream_state, CUstream stream, bool befo
   return 0;
 }
 
-std::int64_t close_all(ContextState& context) {
+std::int64_t close_all(ContextState& context, bool before_wait) {
   std::int64_t unmeasured = 0;
   for (unsigned i = 0; i < kStreams; ++i) {
     StreamState& stream = context.streams[i];
     if (stream.open.load(std::memory_order_relaxed) == nullptr) continue;
     const CUstream handle = context.handles[i];
     if (stream.key.load(std::memory_order_relaxed) != stream_key(handle)) continue;  // another thread's own stream
-    unmeasured += close_segment(stream, handle, true);
+    unmeasured += close_segment(stream, handle, before_wait);
   }
   return unmeasured;
 }

@@ -55,8 +55,8 @@ bool open_segment(ContextState& context, StreamState& state, CUstream stream, bo
 // Closes the open one, if any: records its end and hands it to settle(). Returns the expected time of an unmeasured
 // one.
 std::int64_t close_segment(StreamState& state, CUstream stream, bool before_wait);
-// Before a synchronisation of the current context: closes what is open on its streams.
-std::int64_t close_all(ContextState& context);
+// Closes what is open on the context's streams.
+std::int64_t close_all(ContextState& context, bool before_wait);
 // After the wait: the unmeasured work ended about now.
 void settle_unmeasured(ContextState& context, std::int64_t expected_ns);
 

@@ -1,5 +1,6 @@
 // Synchronisations are where a program's launches visibly end: what is open is closed before, and settled after, so
 // that the host's own time between two rounds is not taken for work.
+#include "shim/activity.h"
 #include "shim/graph.h"
 #include "shim/launch.h"
 #include "shim/pool.h"
@@ -14,15 +15,20 @@ CUresult synchronized(Close close, Call call) {
   if (!active()) return call();
   ContextState* context = nullptr;
   std::int64_t unmeasured = 0;
+  bool busy = false;
   {
     const RelaxedCapture relaxed;
     context = current_context();
-    if (context != nullptr) unmeasured = close(*context);
+    if (context != nullptr) {
+      unmeasured = close(*context);
+      busy = begin_wait(*context, unmeasured > 0);
+    }
   }
   const CUresult result = call();
   if (context != nullptr) {
     settle_unmeasured(*context, unmeasured);
     settle(*context);
+    if (busy) end_wait(*context);
   }
   pool_settle();
   return result;
@@ -32,7 +38,8 @@ template <class Call>
 CUresult synchronized_stream(CUstream stream, Call call) {
   return synchronized(
       [&](ContextState& context) -> std::int64_t {
-        if (stream == nullptr) return close_all(context);  // the legacy stream waits for the others
+        // The legacy stream waits for the others; and who is watched must know whether they still have work.
+        if (stream == nullptr || watched(device_of(context))) return close_all(context, true);
         StreamState* const on = stream_state(context, stream);
         return on != nullptr ? close_segment(*on, stream, true) : 0;
       },
@@ -41,7 +48,7 @@ CUresult synchronized_stream(CUstream stream, Call call) {
 
 template <class Call>
 CUresult synchronized_all(Call call) {
-  return synchronized([](ContextState& context) { return close_all(context); }, call);
+  return synchronized([](ContextState& context) { return close_all(context, true); }, call);
 }
 
 }  // namespace

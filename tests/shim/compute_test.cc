@@ -127,6 +127,62 @@ TEST_P(Compute, ABlockForTooLongIsNobodysWord) {
   EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
 }
 
+TEST_P(Compute, LittleIsInFlightWhereAHigherPriorityMayCome) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  tenant.grant({{0, 2 * kGiB}});
+  // Known work first; then as much as may usually be in flight at once.
+  Process process(work({"cuLaunchKernel", "40", "1000000", "await", "cuLaunchKernel", "12", "1000000", "await",
+                        "cuLaunchKernel", "12", "1000000", "await"}));
+  const Mapped<region::GrantPage> page(tenant.page_path());
+  page->live.heartbeat_ns = region::os::now_ns() + 3600 * kSecond;
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  const std::uint64_t before = counters().throttled_ns;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  EXPECT_EQ(counters().throttled_ns, before) << "nobody else is there";
+  page->live.devices[0].in_flight_us = 2000;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  EXPECT_GT(counters().throttled_ns, before) << "it must have waited for its own work";
+}
+
+TEST_P(Compute, LittleInFlightIsNotWhatADeadAgentAsksFor) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  tenant.grant({{0, 2 * kGiB, 0}});
+  Process process(work({"cuLaunchKernel", "40", "1000000", "await", "cuLaunchKernel", "12", "1000000", "await"}));
+  const Mapped<region::GrantPage> page(tenant.page_path());
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  page->live.heartbeat_ns = region::os::now_ns() - 6 * kSecond;
+  page->live.devices[0].in_flight_us = 2000;
+  const std::uint64_t before = counters().throttled_ns;
+  process.write_line("go");
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  EXPECT_EQ(counters().throttled_ns, before);
+}
+
+TEST_P(Compute, SaysUntilWhenItWorks) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  tenant.grant({{0, 2 * kGiB}});
+  Process process(work({"await", "cuLaunchKernel", "1", "500000000", "await"}));
+  skip_await(process);
+  const Mapped<region::Extension> region(tenant.region_path(), region::kExtensionOffset);
+  const auto& word = region->devices[0].busy_until_ns[0];
+  EXPECT_EQ(word, 0u);
+  const std::uint64_t went = region::os::now_ns();
+  process.write_line("go");
+  for (int look = 0; look < 60'000 && word == 0; ++look) region::os::sleep_ns(1'000'000);
+  EXPECT_GT(word, went);
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  EXPECT_GT(word, went);
+  EXPECT_LE(word, region::os::now_ns()) << "it has ended, and that was seen";
+}
+
 class HamiMonitor : public Compute {
  protected:
   void SetUp() override {
