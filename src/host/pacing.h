@@ -34,7 +34,8 @@ struct Precedence {
 
 // A pause shorter than this is part of the work: a program that waits for each kernel does not stop working in between.
 inline constexpr std::uint64_t kPauseNs = 300'000;
-inline constexpr std::uint32_t kShyInFlightUs = 1900;  // of all who have somebody above them, together
+// Of all who have somebody above them, together: with what they launch until they are seen to be in the way, 2 ms.
+inline constexpr std::uint32_t kShyInFlightUs = 1600;
 std::vector<Precedence> precedence(std::span<const Standing> grants, std::uint64_t now_ns);
 
 struct GrantDemand {

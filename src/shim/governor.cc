@@ -23,6 +23,7 @@ constexpr std::int64_t kMostSharedDepthNs = 250 * kMillisecond;
 constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so that a grant can hand back soon
 // Never less ahead than this, or the device idles between two leases.
 constexpr std::int64_t kLeastInFlightNs = 1 * kMillisecond;
+constexpr std::int64_t kNotLongNs = 1'400'000;
 constexpr std::int64_t kLeastNap = 50'000;
 constexpr std::int64_t kAgentSilentNs = 5 * kSecond;  // then its word that nobody else is there counts no more
 constexpr std::int64_t kNap = 2 * kMillisecond;       // longest single sleep: others' corrections move the bucket
@@ -143,9 +144,11 @@ Ahead allowed_ahead(unsigned device, std::int64_t now) {
 }
 
 // How much must end before another lease may follow; <= 0: nothing. What it is taken for may be longer than all that.
+// Behind one unit that is not long another may wait, or the device idles between any two.
 std::int64_t too_much_ahead(const Ahead& ahead, const InFlight& flight) {
   if (!ahead.little) return flight.segments > 1 ? flight.expected_ns - ahead.most_ns : 0;
-  return flight.segments > 0 ? flight.expected_ns + kLeaseNs - ahead.most_ns : 0;
+  if (flight.segments == 0 || (flight.segments == 1 && flight.expected_ns <= kNotLongNs)) return 0;
+  return flight.expected_ns + kLeaseNs - ahead.most_ns;
 }
 
 // A little work in flight is soon over, and when it is all there is, the device idles until we see that.
