@@ -284,7 +284,9 @@ MemoryUse memory_use(Shared& shared, int device_index) {
   Device& device = shared.devices[device_index];
   MemoryGuard guard(shared, device_index);
   const std::uint64_t used = get(device.memory_used);
-  return {device.memory_total, device.memory_reserved, used, device.memory_total - device.memory_reserved - used};
+  std::uint64_t room = device.memory_total - device.memory_reserved;
+  if (device.spec.unified) room = std::min(room, host_memory().available);
+  return {device.memory_total, device.memory_reserved, used, room - std::min(room, used)};
 }
 
 // --- time ------------------------------------------------------------------------------------------------------------

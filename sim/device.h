@@ -29,7 +29,7 @@
 namespace sim {
 
 inline constexpr std::uint64_t kMagic = 0x4d49534f4b4f4249;  // "IBOKOSIM"
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 inline constexpr int kMaxDevices = 16;
 inline constexpr int kMaxChannels = 1024;
 inline constexpr int kMaxShared = 512;  // allocations per device that more than one process may hold
@@ -134,7 +134,7 @@ struct Device {
   Product spec;  // numbers of this device; its key and name pointers are null here, use product and name
   std::uint32_t numa_node;
   std::uint32_t pci_domain, pci_bus, pci_slot;
-  std::uint64_t memory_total;     // bytes, as the management library reports
+  std::uint64_t memory_total;     // bytes, as the management library reports; of a unified device the host's
   std::uint64_t memory_reserved;  // bytes kept by the driver
 
   pthread_mutex_t memory_lock;
@@ -203,7 +203,7 @@ struct MemoryUse {
   std::uint64_t total;  // with what the driver reserves
   std::uint64_t reserved;
   std::uint64_t used;  // by processes
-  std::uint64_t free;  // total - reserved - used
+  std::uint64_t free;  // total - reserved - used; on a unified device what the host has available, less used
 };
 MemoryUse memory_use(Shared& shared, int device);
 
@@ -227,6 +227,13 @@ std::vector<ProcessUse> processes_of(Shared& shared, int device, bool with_dead 
 // Busy nanoseconds in [from, to) of CLOCK_MONOTONIC, by the busy log (whole milliseconds: the ends are prorated).
 std::uint64_t device_busy_ns(Shared& shared, int device, std::uint64_t from, std::uint64_t to);
 std::uint64_t process_busy_ns(Shared& shared, int channel, std::uint64_t from, std::uint64_t to);
+
+// The host's memory, as the kernel tells it; what unified devices use.
+struct HostMemory {
+  std::uint64_t total;
+  std::uint64_t available;
+};
+HostMemory host_memory();
 
 // "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 std::string uuid_text(const Uuid& uuid);

@@ -72,7 +72,7 @@ void fill_device(Device& device, const DeviceSpec& spec, const std::string& name
   device.pci_domain = 0;
   device.pci_bus = static_cast<std::uint32_t>(0x17 + index * 0x0c);
   device.pci_slot = 0;
-  device.memory_total = spec.product.memory_mib * kMiB;
+  device.memory_total = spec.product.unified ? host_memory().total : spec.product.memory_mib * kMiB;
   device.memory_reserved = spec.product.reserved_mib * kMiB;
   if (device.memory_reserved > device.memory_total / 8) device.memory_reserved = device.memory_total / 8;
   init_robust(device.memory_lock);
@@ -165,6 +165,19 @@ std::string management_path(const std::string& name) { return path_of(name) + ".
 
 std::string shared_file(const Shared& shared, std::uint64_t id) {
   return std::string("/dev/shm/kiboko-sim-mem-") + shared.name + "-" + std::to_string(id);
+}
+
+HostMemory host_memory() {
+  HostMemory memory{};
+  FILE* file = fopen("/proc/meminfo", "re");
+  char line[128];
+  while (file != nullptr && fgets(line, sizeof line, file) != nullptr) {
+    unsigned long long kib = 0;
+    if (sscanf(line, "MemTotal: %llu kB", &kib) == 1) memory.total = kib * 1024;
+    if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) memory.available = kib * 1024;
+  }
+  if (file != nullptr) fclose(file);
+  return memory;
 }
 
 Shared* attach(const std::string& name, const std::string& devices, std::string& error) {

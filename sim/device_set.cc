@@ -19,7 +19,7 @@ bool same_devices(const Shared& shared, const std::vector<DeviceSpec>& specs) {
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const Device& device = shared.devices[i];
     const Product& wanted = specs[i].product;
-    if (strcmp(device.product, wanted.key) != 0 || device.memory_total != wanted.memory_mib * kMiB ||
+    if (strcmp(device.product, wanted.key) != 0 || device.spec.memory_mib != wanted.memory_mib ||
         device.spec.sm_count != wanted.sm_count || device.spec.compute_major != wanted.compute_major ||
         device.spec.compute_minor != wanted.compute_minor)
       return false;

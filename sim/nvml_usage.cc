@@ -79,6 +79,7 @@ std::vector<ProcessUtilization> samples_since(const Gpu& gpu, Ull last_seen) {
 }
 
 Return memory_info(const Gpu& gpu, Memory& out) {
+  if (gpu.device.spec.unified) return kNotSupported;
   const sim::MemoryUse use = sim::memory_use(gpu.shared, gpu.index);
   out = {use.total, use.free, use.total - use.free};  // "used" includes what the driver keeps
   return kSuccess;
@@ -103,6 +104,7 @@ NVML_API nvmlDeviceGetMemoryInfo_v2(Handle handle, MemoryV2* out) {
   return for_gpu(__func__, handle, [&](const Gpu& gpu) -> Return {
     if (out == nullptr) return kInvalidArgument;
     if (out->version != version_of<MemoryV2>(2)) return kVersionMismatch;
+    if (gpu.device.spec.unified) return kNotSupported;
     const sim::MemoryUse use = sim::memory_use(gpu.shared, gpu.index);
     *out = {out->version, use.total, use.reserved, use.free, use.used};
     return kSuccess;
@@ -112,6 +114,7 @@ NVML_API nvmlDeviceGetMemoryInfo_v2(Handle handle, MemoryV2* out) {
 NVML_API nvmlDeviceGetBAR1MemoryInfo(Handle handle, Bar1Memory* out) {
   return for_gpu(__func__, handle, [&](const Gpu& gpu) -> Return {
     if (out == nullptr) return kInvalidArgument;
+    if (gpu.device.spec.unified) return kNotSupported;
     const Ull total = gpu.device.spec.bar1_mib * sim::kMiB;
     const Ull used = std::min<Ull>(total, (1 + 2 * visible_processes(gpu).size()) * sim::kMiB);
     *out = {total, total - used, used};

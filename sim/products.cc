@@ -31,6 +31,7 @@ constexpr Product kProducts[] = {
   {"RTX-5090-32GB",     "NVIDIA GeForce RTX 5090",             32607, 477, 170, 12, 0, 0x2B8510DE, 0x205710DE, 575,  32768, 3090, 14001,  512, 1792,  98304, 520, 5,  0},
   {"RTX-6000-Ada-48GB", "NVIDIA RTX 6000 Ada Generation",      49140, 620, 142,  8, 9, 0x26B110DE, 0x16A110DE, 300,  65536, 3105, 10001,  384,  960,  98304, 456, 4,  0},
   {"RTX-PRO-6000-96GB", "NVIDIA RTX PRO 6000 Blackwell Server Edition", 97887, 636, 188, 12, 0, 0x2BB510DE, 0x204E10DE, 600, 131072, 2430, 12481, 512, 1597, 131072, 560, 5, 0},
+  {"GB10",              "NVIDIA GB10",                             0,   0,  48, 12, 1, 0x2E1210DE, 0x000010DE, 140,      0, 2418,  4266,  256,  273,  24576, 300, 5,  0, true},
 };
 // clang-format on
 

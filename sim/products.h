@@ -15,7 +15,7 @@ namespace sim {
 struct Product {
   const char* key;             // "H100-80GB"
   const char* name;            // "NVIDIA H100 80GB HBM3"
-  std::uint32_t memory_mib;    // total as the management library reports it
+  std::uint32_t memory_mib;    // total as the management library reports it; 0 = unified
   std::uint32_t reserved_mib;  // kept by the driver; the compute library reports memory_mib less this
   std::uint32_t sm_count;
   std::uint16_t compute_major;
@@ -32,6 +32,8 @@ struct Product {
   std::uint32_t context_mib;
   std::uint32_t pcie_generation;
   std::uint32_t nvlinks;
+  // The device has no memory of its own but uses the host's, all of it; the management library does not tell it.
+  bool unified = false;
 };
 
 std::span<const Product> products();

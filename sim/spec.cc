@@ -92,6 +92,8 @@ bool finish(Entry& entry, std::vector<DeviceSpec>& out, std::string& error) {
   if (!entry.has_product) return fail(error, "a device without a product");
   if (!entry.spec.uuid.empty() && entry.count != 1) return fail(error, "a uuid needs count 1");
   Product& product = entry.spec.product;
+  if (product.unified && entry.memory_mib != 0)
+    return fail(error, "memory_mib cannot be set for " + std::string(product.key) + ": it has the host's memory");
   if (entry.memory_mib != 0) product.memory_mib = entry.memory_mib;
   if (entry.sm_count != 0) product.sm_count = entry.sm_count;
   if (entry.major != 0) {

@@ -6,7 +6,7 @@
 //     - product: H100-80GB
 //       count: 2              # default 1
 //     - product: A10-24GB
-//       memory_mib: 12288     # default: the product's
+//       memory_mib: 12288     # default: the product's; not for one with unified memory
 //       sm_count: 36
 //       compute_capability: "8.6"
 //       numa: 1

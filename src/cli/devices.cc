@@ -7,7 +7,7 @@ namespace kiboko::cli {
 namespace {
 
 std::string model_text(const DeviceView& device) {
-  return device.simulated ? device.model + " (simulated)" : device.model;
+  return device.model + (device.unified_memory ? " (host's memory)" : "") + (device.simulated ? " (simulated)" : "");
 }
 
 std::string health_text(const DeviceView& device) {
@@ -51,7 +51,8 @@ constexpr Command kDevices{.name = "devices",
                            .summary = "the devices of this host, what is granted and used",
                            .listing = true,
                            .about = R"(
-GRANTED is granted / total memory, USED what all processes hold now, COMPUTE how busy the device is.)",
+GRANTED is granted / total memory, USED what all processes hold now, COMPUTE how busy the device is.
+A device without memory of its own has the host's: its total is that, and USED is what all programs of the host hold.)",
                            .examples = R"(
 kiboko devices
 kiboko devices -o json | jq -r '.devices[].uuid'      the UUIDs alone)",

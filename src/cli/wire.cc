@@ -155,6 +155,7 @@ Result<DeviceView> read_device_view(const Json& json) {
   members.read("health", device.health);
   members.read("reason", device.reason);
   members.read("simulated", device.simulated);
+  members.read("unified_memory", device.unified_memory);
   members.read("total_bytes", device.total_bytes);
   members.read("granted_bytes", device.granted_bytes);
   members.read("used_bytes", device.used_bytes);

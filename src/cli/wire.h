@@ -62,7 +62,7 @@ Result<GrantView> read_grant_view(const Json& json);
 struct DeviceView {
   std::string uuid, model, health, reason;
   std::optional<int> index;
-  bool simulated = false;
+  bool simulated = false, unified_memory = false;
   std::optional<std::uint64_t> total_bytes, granted_bytes, used_bytes;
   std::optional<double> compute_percent;
   std::optional<int> grants;

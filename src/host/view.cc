@@ -124,6 +124,7 @@ Json devices_view(const Host& host, const Caller& caller) {
                     {"health", device.healthy ? "healthy" : "unhealthy"},
                     {"reason", device.healthy ? Json(nullptr) : Json(device.trouble)},
                     {"total_bytes", device.total.count},
+                    {"unified_memory", device.unified},
                     {"reserve_bytes", state.reserve.count},
                     {"granted_bytes", state.memory_granted.count},
                     {"free_bytes", state.exclusive ? 0 : state.memory_free().count},

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "node/host_memory.h"
+
 namespace kiboko {
 
 struct NvmlLibrary::Functions {
@@ -92,7 +94,9 @@ Result<Survey> NvmlLibrary::survey() {
   Survey survey;
   survey.driver_version = driver_version_;
   for (Unit& unit : units_) {
+    const auto total = unit.device.total == Bytes{} ? find_total(unit.device, unit.handle) : Result<void>{};
     survey.samples.push_back(sample(unit));
+    if (!total && survey.samples.back().trouble.empty()) survey.samples.back().trouble = total.error().message;
     survey.devices.push_back(unit.device);
     survey.devices.back().trouble = survey.samples.back().trouble;
     survey.devices.back().healthy = survey.samples.back().trouble.empty();
@@ -165,12 +169,21 @@ Result<NvmlLibrary::Unit> NvmlLibrary::describe(unsigned index) const {
   nvml::Pci pci{};
   if (functions_->pci != nullptr && functions_->pci(unit.handle, &pci) == nvml::kSuccess)
     unit.device.pci.assign(pci.bus_id, ::strnlen(pci.bus_id, sizeof pci.bus_id));
-  nvml::MemoryV1 memory{};
-  if (const nvml::Return code = functions_->memory(unit.handle, &memory); code != nvml::kSuccess)
-    return fail(Errc::Unavailable, "device {} ({}) does not tell its memory: {}", index, unit.device.uuid.text,
-                why(code));
-  unit.device.total = Bytes{memory.total};
   return unit;
+}
+
+// One that uses the host's memory (GB10, Jetson) is not supported here; what it can have is what the host has.
+Result<void> NvmlLibrary::find_total(Device& device, nvml::Device handle) const {
+  nvml::MemoryV1 memory{};
+  const nvml::Return code = functions_->memory(handle, &memory);
+  device.unified = code == nvml::kNotSupported;
+  if (device.unified)
+    device.total = TRY(read_host_memory()).total;
+  else if (code == nvml::kSuccess)
+    device.total = Bytes{memory.total};
+  else
+    return fail(Errc::Unavailable, "it does not tell its memory: {}", why(code));
+  return {};
 }
 
 DeviceSample NvmlLibrary::sample(Unit& unit) const {
@@ -184,6 +197,10 @@ DeviceSample NvmlLibrary::sample(Unit& unit) const {
 }
 
 void NvmlLibrary::sample_memory(const Unit& unit, DeviceSample& out) const {
+  if (unit.device.unified) {  // whoever uses it, programs of the host too
+    if (const auto host = read_host_memory()) out.used = host->total - host->available;
+    return;
+  }
   if (functions_->memory_v2 != nullptr) {
     nvml::MemoryV2 memory{};
     memory.version = nvml::kMemoryV2;

@@ -29,6 +29,8 @@ class NvmlLibrary final : public DeviceLibrary {
   Result<void> load();
   Result<void> find_units();
   Result<Unit> describe(unsigned index) const;
+  // Error: the device does not answer, for now.
+  Result<void> find_total(Device& device, nvml::Device handle) const;
   DeviceSample sample(Unit& unit) const;
   void sample_memory(const Unit& unit, DeviceSample& out) const;
   void sample_processes(const Unit& unit, DeviceSample& out) const;

@@ -228,7 +228,8 @@ Place place_of(CUcontext context) {
 // ---- measuring -----------------------------------------------------------------------------------------------------
 
 namespace {
-// Another grant's allocation in the same moment would be taken for ours. The agent says when others use the device.
+// Another grant's allocation in the same moment would be taken for ours. The agent says when others use the device. And
+// where the device's memory is the host's, anybody's would.
 bool others_use(unsigned device) {
   return state.page != nullptr &&
          state.page->live.devices[device].contended_until_ns.load(std::memory_order_relaxed) > region::os::now_ns();
@@ -246,7 +247,7 @@ Overhead::Overhead(unsigned device, CUdevice ordinal, ChargeKind kind, std::uint
       kind_(kind),
       estimate_(estimate),
       admitted_(estimate == 0 || admit(device, estimate, kind)) {
-  if (!admitted_ || others_use(device)) return;
+  if (!admitted_ || others_use(device) || is_unified(device)) return;
   holds_baton_ = batons[device].exchange(1, std::memory_order_acquire) == 0;
   if (!holds_baton_) return;
   total_before_ = account().total(device);

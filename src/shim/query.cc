@@ -1,5 +1,7 @@
 // Starting CUDA, and the two questions a program sizes itself by. Answers agree with NVML's (nvml.cc): total is the
-// limit, free is what the limit leaves, or less when the device itself has less.
+// limit, free is what the limit leaves, or less when the device itself has less. Where the device's memory is the
+// host's, free is what the limit leaves: what the host has free says little there (it could drop caches), and NVML has
+// no figure.
 #include "shim/route.h"
 #include "shim/state.h"
 
@@ -17,7 +19,7 @@ MemoryAnswer answer(unsigned device, std::uint64_t driver_free, std::uint64_t dr
   std::uint64_t used = account().total(device);
   if (view.correction > 0) used += static_cast<std::uint64_t>(view.correction);
   const std::uint64_t left = used < view.limit ? view.limit - used : 0;
-  return {left < driver_free ? left : driver_free, view.limit};
+  return {left < driver_free || is_unified(device) ? left : driver_free, view.limit};
 }
 
 }  // namespace

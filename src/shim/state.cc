@@ -208,6 +208,14 @@ bool attach_to_variables(region::PageError* error) {
   return true;
 }
 
+constexpr int kAttributeIntegrated = 18;
+
+bool has_no_memory_of_its_own(CUdevice ordinal) {
+  int integrated = 0;
+  return real.cuDeviceGetAttribute != nullptr &&
+         real.cuDeviceGetAttribute(&integrated, kAttributeIntegrated, ordinal) == CUDA_SUCCESS && integrated != 0;
+}
+
 void map_ordinals() {
   int count = 0;
   if (real.cuDeviceGetCount == nullptr || real.cuDeviceGetCount(&count) != CUDA_SUCCESS) count = 0;
@@ -222,6 +230,8 @@ void map_ordinals() {
       write_uuid(uuid, prefix, text, sizeof text);
       if (const int index = index_of_uuid(text); index >= 0) state.index_of_ordinal[ordinal] = index;
     }
+    const int index = state.index_of_ordinal[ordinal];
+    if (index >= 0 && has_no_memory_of_its_own(ordinal)) state.unified.fetch_or(1U << static_cast<unsigned>(index));
   }
   state.single_device.store(count == 1 && state.index_of_ordinal[0] == 0, std::memory_order_relaxed);
 }

@@ -50,6 +50,7 @@ struct State {
   // CUDA ordinal → index in the grant, or -1: this device was not granted.
   int index_of_ordinal[kMaxOrdinals] = {};
   unsigned ordinal_count = 0;
+  std::atomic<std::uint32_t> unified{0};   // bit i: device i of the grant has no memory of its own but the host's
   std::atomic<bool> single_device{false};  // one ordinal, which is index 0
 };
 extern State state;
@@ -82,6 +83,9 @@ int current_device();
 int index_of(CUdevice ordinal);
 // Index in the grant of a UUID as NVML writes it, or -1.
 int index_of_uuid(const char* uuid);
+
+// The driver's free memory of such a device is what all programs of the host leave, and moves with any of them.
+inline bool is_unified(unsigned device) { return state.unified.load(std::memory_order_relaxed) >> device & 1U; }
 
 inline region::AccountView account_view(unsigned device);
 inline region::Account account() { return region::Account(state.region, state.slot); }

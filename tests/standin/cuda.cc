@@ -26,7 +26,7 @@ SAME(cuDeviceGetCount, (int* count), initialized ? (*count = devices(), kOk) : k
 SAME(cuDeviceGet, (int* device, int ordinal), valid(ordinal) ? (*device = ordinal, kOk) : kInvalidDevice)
 SAME(cuDeviceGetUuid, (void* out, int device), uuid_of(out, device))
 SAME(cuDeviceGetUuid_v2, (void* out, int device), uuid_of(out, device))
-SAME(cuDeviceGetAttribute, (int* value, int what, int), (*value = what == 75 ? 8 : what == 76 ? 6 : 1, kOk))
+SAME(cuDeviceGetAttribute, (int* value, int what, int), (*value = what == 75 ? 8 : what == 76 ? 6 : what != 18, kOk))
 SAME(cuDeviceGetName, (char* name, int size, int), (snprintf(name, static_cast<size_t>(size), "Stand-in"), kOk))
 SAME(cuDeviceTotalMem, (unsigned* bytes, int device), total_memory(bytes, device))
 SAME(cuDeviceTotalMem_v2, (size_t* bytes, int device), total_memory(bytes, device))
