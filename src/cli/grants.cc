@@ -51,6 +51,7 @@ std::string facts(const GrantView& grant, WallTime now) {
                                        percent_or_dash(share.compute_percent) + " / " + cores_limit_text(grant)));
   for (const ProcessView& process : grant.processes)
     text += line("process", fmt::format("{} {} {}", process.pid, process.command, bytes_or_dash(process.used_bytes)));
+  for (const std::string& sentence : grant.tampering) text += line("violation", sentence);
   for (const auto& [name, value] : grant.environment)
     text += line("environment", value ? fmt::format("{}={}", name, *value) : fmt::format("{} removed", name));
   return text + line("region", grant.region) + line("page", grant.page);

@@ -117,4 +117,12 @@ std::string violations_text(const Output& out, const std::vector<DeviceView>& de
   return text;
 }
 
+std::string tampering_text(const Output& out, const std::vector<GrantView>& grants) {
+  std::string text;
+  for (const GrantView& grant : grants)
+    for (const std::string& sentence : grant.tampering)
+      text += fmt::format("{} {}\n", out.styled(Style::Bad, "violation:"), harmless(sentence));
+  return text;
+}
+
 }  // namespace kiboko::cli

@@ -39,5 +39,6 @@ std::string owner_text(const GrantView& grant);
 
 // Processes on a device that no grant holds to a limit, one line each.
 std::string violations_text(const Output& out, const std::vector<DeviceView>& devices);
+std::string tampering_text(const Output& out, const std::vector<GrantView>& grants);
 
 }  // namespace kiboko::cli

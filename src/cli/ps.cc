@@ -81,8 +81,8 @@ Result<int> run(Context& context) {
   if (grants.empty() && waiting.empty()) text += "no grants; `kiboko run -- PROGRAM` makes one\n";
   if (!grants.empty()) text += grants_table(context, grants);
   if (!waiting.empty()) text += (grants.empty() ? "" : "\n") + waiting_table(context, waiting);
-  if (const std::string violations = violations_text(context.out, devices); !violations.empty())
-    text += "\n" + violations;
+  const std::string violations = violations_text(context.out, devices) + tampering_text(context.out, grants);
+  if (!violations.empty()) text += "\n" + violations;
   context.out.write(text);
   return kDone;
 }

@@ -140,6 +140,9 @@ Result<GrantView> read_grant_view(const Json& json) {
   }
   for (const Json& device : members.list("devices")) grant.devices.push_back(read_device_share(device));
   for (const Json& process : members.list("processes")) grant.processes.push_back(read_process(process));
+  for (const Json& one : members.list("tampering"))
+    if (std::string sentence; Members{one}.read("sentence", sentence), !sentence.empty())
+      grant.tampering.push_back(std::move(sentence));
   if (const Json* environment = members.object("environment")) grant.environment = read_environment(*environment);
   if (const Json* waiting = members.object("waiting")) grant.waiting = read_waiting(*waiting);
   return grant;

@@ -49,6 +49,7 @@ struct GrantView {
   bool default_applied = false;
   std::vector<DeviceShare> devices;
   std::vector<ProcessView> processes;
+  std::vector<std::string> tampering;  // sentences
   EnvironmentChanges environment;
   std::optional<std::int64_t> created_ms, started_ms, ended_ms;
   std::optional<Waiting> waiting;

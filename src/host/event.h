@@ -24,8 +24,8 @@ struct Event {
 };
 
 // What can happen. The same words in JSON and as the label of kiboko_events_total.
-inline constexpr const char* kEventKinds[] = {"granted",      "waiting",   "withdrawn", "refused", "attached",
-                                              "resized",      "releasing", "ended",     "adopted", "device",
-                                              "without_slot", "stranger",  "region",    "started", "stopped"};
+inline constexpr const char* kEventKinds[] = {
+    "granted", "waiting", "withdrawn",    "refused",  "attached", "resized", "releasing", "ended",
+    "adopted", "device",  "without_slot", "stranger", "region",   "started", "stopped",   "tampered"};
 
 }  // namespace kiboko

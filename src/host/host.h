@@ -21,6 +21,7 @@
 #include "host/cgroups.h"
 #include "host/environment.h"
 #include "host/ledger.h"
+#include "host/library_check.h"
 #include "host/live.h"
 #include "host/pacer.h"
 #include "model/json.h"
@@ -155,7 +156,9 @@ class Host {
   void lose_region(LiveGrant& live, const Error& error);
   void look_for_strangers();
   void tell_of_strangers(std::uint64_t now_ns);
-  std::optional<Stranger> stranger(const DeviceSample& device, const DeviceProcess& process) const;
+  void look_for_tampering(LiveGrant& live, const RegionView& region, const Watcher::View& view);
+  bool belongs(const LiveGrant& live, pid_t pid) const;
+  std::optional<Stranger> stranger(const DeviceSample& device, const DeviceProcess& process);
 
   const HostOptions options_;
   net::Loop& loop_;
@@ -179,6 +182,7 @@ class Host {
   std::vector<GrantRecord> unsaved_;  // ended, but the ledger could not be written: tried again each second
   unsigned ticks_ = 0;
   RegionReader regions_;
+  LibraryCheck library_check_;
   std::map<uid_t, Instant> last_refusal_;
   std::function<void(std::vector<host::PacedGrant>)> shares_changed_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted to the loop

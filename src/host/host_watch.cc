@@ -2,7 +2,8 @@
 //
 // A process that the driver sees on a device is somebody's: it holds a slot in the region of a grant of that device,
 // or belongs to a grant that has the device whole. Anybody else is a stranger. One look may come between a program's
-// first call and its slot, so it takes two surveys to be called one.
+// first call and its slot, so it takes two surveys to be called one. A process that was executed anew keeps the slot of
+// the program before it: it must have the library, too.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -64,6 +65,38 @@ void Host::sample(LiveGrant& live) {
   }
   const auto view = watcher_.latest();
   live.meter.read_share(live.grant(), *region, live.members.processes(), view.survey.get(), clock_.now_ns());
+  look_for_tampering(live, *region, view);
+}
+
+// Also a child of a member that took another user's id before anybody saw it.
+bool Host::belongs(const LiveGrant& live, pid_t pid) const {
+  constexpr int kMostAncestors = 32;
+  for (int i = 0; i < kMostAncestors && pid > 1; ++i) {
+    if (live.members.has(pid)) return true;
+    const auto stat = process_stat(pid);
+    if (!stat) return false;
+    pid = stat->parent;
+  }
+  return false;
+}
+
+void Host::look_for_tampering(LiveGrant& live, const RegionView& region, const Watcher::View& view) {
+  if (!live.page) return;
+  const auto found =
+      live.tampering.look({.grant = live.grant(),
+                           .region = region,
+                           .page_generation = live.page->page().live.generation.load(std::memory_order_relaxed),
+                           .survey = view.survey.get(),
+                           .survey_serial = view.serial,
+                           .now_ns = clock_.now_ns(),
+                           .belongs = [&](pid_t pid) { return belongs(live, pid); }});
+  for (const Tampering& one : found) {
+    Event tampered = event(live, "tampered", one.sentence);
+    tampered.severity = Severity::Warning;
+    tampered.device = one.device;
+    tampered.pid = one.pid;
+    log_event(std::move(tampered));
+  }
 }
 
 // The first program fills the region while we may be looking, so it takes three looks to call it damaged.
@@ -77,18 +110,19 @@ void Host::lose_region(LiveGrant& live, const Error& error) {
   log_event(std::move(lost));
 }
 
-std::optional<Stranger> Host::stranger(const DeviceSample& device, const DeviceProcess& process) const {
+std::optional<Stranger> Host::stranger(const DeviceSample& device, const DeviceProcess& process) {
   Stranger stranger;
   stranger.device = device.uuid;
   stranger.seen = process;
+  const auto identity = identify_process(process.pid);
   for (const auto& [id, live] : table_) {
     if (!holds_share(live->grant().state) || !has_device(live->grant(), device.uuid)) continue;
     const bool member = live->members.has(process.pid);
-    if (live->meter.has_slot(process.pid) || (member && live->grant().kind == GrantKind::Exclusive))
-      return std::nullopt;
-    if (member) stranger.grant = id;
+    const bool has_slot = live->meter.has_slot(process.pid);
+    if (has_slot && !(identity && library_check_.lacks_library(*identity))) return std::nullopt;
+    if (member && live->grant().kind == GrantKind::Exclusive) return std::nullopt;
+    if (member || has_slot) stranger.grant = id;
   }
-  const auto identity = identify_process(process.pid);
   if (!identity) return std::nullopt;  // gone in between
   stranger.process = *identity;
   if (const auto stat = process_stat(process.pid)) stranger.command = stat->command;
@@ -101,6 +135,7 @@ void Host::look_for_strangers() {
   const Watcher::View view = watcher_.latest();
   if (!view.survey || view.serial == surveys_seen_) return;
   surveys_seen_ = view.serial;
+  library_check_.begin_round();
   std::vector<Stranger> seen, confirmed;
   for (const DeviceSample& device : view.survey->samples)
     for (const DeviceProcess& process : device.processes)

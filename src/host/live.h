@@ -12,6 +12,7 @@
 #include "host/grant_files.h"
 #include "host/ledger.h"
 #include "host/members.h"
+#include "host/tampering.h"
 #include "host/usage.h"
 
 namespace kiboko {
@@ -26,6 +27,7 @@ struct LiveGrant {
   Members members;
   bool in_cgroup = false;
   UsageMeter meter;
+  TamperWatch tampering;
   unsigned region_failures = 0;                             // looks in a row that could not read its region
   std::optional<Instant> kill_at;                           // Ending: when patience is over
   std::map<std::uint64_t, std::function<void()>> watchers;  // long polls

@@ -75,6 +75,10 @@ constexpr GrantFigure kGrantCounters[] = {
 constexpr net::MetricFamily kOthers[] = {
     {"kiboko_grants", net::MetricKind::Gauge, "Grants by state", {}},
     {"kiboko_queue_length", net::MetricKind::Gauge, "Asks that wait", {}},
+    {"kiboko_grant_tampering",
+     net::MetricKind::Gauge,
+     "Signs that the grant's programs go past its limits, by kind",
+     {}},
     {"kiboko_device_strangers", net::MetricKind::Gauge, "Processes on the device that no grant covers", {}},
     {"kiboko_events_total", net::MetricKind::Counter, "Events since the agent started, by kind", {}},
     {"kiboko_driver_up", net::MetricKind::Gauge, "1 if the management library answers", {}},
@@ -142,6 +146,15 @@ void fill_metrics(const Host& host, net::Metrics& metrics) {
     strangers.push_back({{{"device", state.device.uuid.text}}, static_cast<double>(count)});
   }
   metrics.replace("kiboko_device_strangers", std::move(strangers));
+  std::vector<Sample> tampering;
+  for (const LiveGrant* live : host.live())
+    for (const auto kind :
+         {Tampering::Kind::Memory, Tampering::Kind::Region, Tampering::Kind::Slot, Tampering::Kind::Limits})
+      if (const auto count = std::ranges::count(live->tampering.found(), kind, &Tampering::kind); count != 0)
+        tampering.push_back(
+            {{{"grant", live->grant().id.text}, {"user", live->grant().owner.user}, {"kind", name(kind)}},
+             static_cast<double>(count)});
+  metrics.replace("kiboko_grant_tampering", std::move(tampering));
   std::vector<Sample> events;
   for (const char* kind : kEventKinds) {
     const auto found = host.event_counts().find(kind);

@@ -22,6 +22,7 @@ RegionSlotView view_of(const region::SnapshotSlot& slot, std::size_t device_coun
   view.process = {static_cast<pid_t>(slot.pid), slot.start_time, slot.pid_ns};
   view.host_pid = static_cast<pid_t>(slot.pid_ns == own_namespace ? slot.pid : slot.host_pid);
   view.nonce = slot.nonce;
+  view.imports = (slot.flags & region::kSlotImports) != 0;
   for (std::size_t device = 0; device < device_count; ++device) {
     const region::SnapshotCounters& counters = slot.counters[device];
     view.charged.push_back(Bytes{slot.charged[device]});
@@ -72,7 +73,12 @@ Result<RegionView> RegionReader::read(const std::string& path, const Grant& gran
     RegionSlotView slot = view_of(snapshot_->slots[i], grant.devices.size(), own_namespace);
     if (liveness(slot.process) != Liveness::Gone) view.slots.push_back(std::move(slot));
   }
-  for (unsigned i = 0; i < snapshot_->device_count; ++i) view.covered_ns.push_back(snapshot_->devices[i].covered_ns);
+  for (unsigned i = 0; i < snapshot_->device_count; ++i) {
+    view.covered_ns.push_back(snapshot_->devices[i].covered_ns);
+    view.limits.push_back({Bytes{snapshot_->devices[i].limit_mirror}, snapshot_->devices[i].core_mirror});
+  }
+  view.mirrored_generation = snapshot_->mirrored_generation;
+  view.nonce = snapshot_->nonce;
   return view;
 }
 

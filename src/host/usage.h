@@ -32,11 +32,20 @@ struct RegionSlotView {
   std::vector<Bytes> charged;              // by device of the grant
   std::uint64_t nonce = 0;                 // of the library's load: the slot's counters began with it
   std::vector<UseCounters> counters = {};  // by device of the grant
+  bool imports = false;                    // has opened memory that others made
+};
+
+struct RegionLimits {  // as the region's first part shows them
+  Bytes memory;
+  std::uint64_t cores = 0;
 };
 
 struct RegionView {
   std::vector<RegionSlotView> slots;      // of processes that are not known to be dead
   std::vector<std::uint64_t> covered_ns;  // ever-growing, by device of the grant
+  std::vector<RegionLimits> limits = {};  // by device of the grant
+  std::uint64_t mirrored_generation = 0;  // of the page that these were taken from
+  std::uint64_t nonce = 0;                // of this region's creation
 };
 
 // Reads regions, one after the other, into the same large buffer.

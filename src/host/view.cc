@@ -42,6 +42,16 @@ Json processes_view(const LiveGrant& live) {
   return list;
 }
 
+Json tampering_view(const LiveGrant& live) {
+  Json list = Json::array();
+  for (const Tampering& one : live.tampering.found())
+    list.push_back({{"kind", name(one.kind)},
+                    {"device", one.device.text.empty() ? Json(nullptr) : Json(one.device.text)},
+                    {"pid", one.pid == 0 ? Json(nullptr) : Json(one.pid)},
+                    {"sentence", one.sentence}});
+  return list;
+}
+
 Json environment_view(const Environment& environment) {
   Json json = Json::object();
   for (const auto& [name, value] : environment) json[name] = or_null(value);
@@ -77,10 +87,13 @@ Json grant_view(const Host& host, const LiveGrant& live, const Caller& caller) {
   json["page"] = has_page ? Json(live.paths.page) : Json(nullptr);
   json["region"] = has_page ? Json(live.paths.region) : Json(nullptr);
   json["held_by"] = live.in_cgroup ? "control group" : "process handles";
-  if (caller.may_manage(grant))
+  json["tampering"] = Json::array();
+  if (caller.may_manage(grant)) {
     json["processes"] = processes_view(live);
-  else
+    json["tampering"] = tampering_view(live);
+  } else {
     hide_command(json);
+  }
   if (caller.owns(grant) && holds_share(grant.state)) json["environment"] = environment_view(host.environment(live));
   return json;
 }
@@ -91,6 +104,7 @@ Json ended_view(const Grant& grant, const Caller& caller) {
     for (const char* use : {"used_bytes", "compute_percent", "launches", "throttled_ms", "memory_refusals"})
       device[use] = nullptr;
   json["processes"] = Json::array();
+  json["tampering"] = Json::array();
   json["page"] = nullptr;
   json["region"] = nullptr;
   if (!caller.may_manage(grant)) hide_command(json);

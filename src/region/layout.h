@@ -135,6 +135,8 @@ static_assert(sizeof(DeviceWords) == 128 + 8 * kCoverWords);
 inline constexpr std::uint32_t kSlotCheckpointed = 1, kSlotSuspended = 2;
 inline constexpr std::uint32_t kSlotShowsPresence = 4;  // its process holds a lock on the file (mapping.h)
 
+inline constexpr std::uint32_t kSlotImports = 8;  // its process has opened memory that others made
+
 // Who a slot belongs to. `state` packs {generation:32, state:8, unused:2, pid:22}; one compare-and-swap moves it. In a
 // free slot all other words are zero, so a word that is not zero was written by the slot's present holder.
 struct alignas(64) SlotIdentity {

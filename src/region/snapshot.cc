@@ -51,7 +51,7 @@ std::uint64_t saturating_add(std::uint64_t a, std::uint64_t b) {
 }
 
 bool read_first_part(int fd, RegionSnapshot* out, PageError* error) {
-  Bytes<offsetof(HamiRegion, sm_limit)> head;
+  Bytes<offsetof(HamiRegion, slots)> head;
   Bytes<4> recent;
   if (!head.read(fd, 0) || !recent.read(fd, offsetof(HamiRegion, recent_kernel)))
     return refuse(error, "the region is shorter than a region; it was cut");
@@ -61,8 +61,10 @@ bool read_first_part(int fd, RegionSnapshot* out, PageError* error) {
   const std::uint32_t minor = head.half(offsetof(HamiRegion, minor_version));
   if (major != 1 || minor != 2)
     return refuse(error, "the region's first part has version ", major, ".", minor, ", not 1.2");
-  for (unsigned i = 0; i < kMaxDevices; ++i)
+  for (unsigned i = 0; i < kMaxDevices; ++i) {
     out->devices[i].limit_mirror = head.word(offsetof(HamiRegion, memory_limit) + i * sizeof(std::uint64_t));
+    out->devices[i].core_mirror = head.word(offsetof(HamiRegion, sm_limit) + i * sizeof(std::uint64_t));
+  }
   out->recent_kernel = recent.at<std::int32_t>(0);
   return true;
 }
@@ -79,6 +81,7 @@ bool read_header(int fd, Bytes<sizeof(ExtensionHeader)>* header, RegionSnapshot*
     return refuse(error, "the region says that it has ", devices, " devices, ", kMaxDevices, " can be");
   out->device_count = devices;
   out->nonce = header->word(offsetof(ExtensionHeader, nonce));
+  out->mirrored_generation = header->word(offsetof(ExtensionHeader, mirrored_generation));
   header->copy(out->grant_id, offsetof(ExtensionHeader, grant_id), sizeof out->grant_id);
   out->grant_id[sizeof out->grant_id - 1] = '\0';
   return true;

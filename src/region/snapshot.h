@@ -30,6 +30,7 @@ struct SnapshotSlot {
 struct SnapshotDevice {
   std::uint64_t charged;       // over all live slots, saturating
   std::uint64_t limit_mirror;  // what the first part shows as memory limit
+  std::uint64_t core_mirror;   // and as compute limit, percent
   std::int64_t tat_ns;
   std::uint64_t applied_give_back_ns, charged_ns, covered_ns, last_launch_ns, longest_unit_ns, backlog_until_ns;
   std::uint32_t waiting;
@@ -38,7 +39,8 @@ struct SnapshotDevice {
 };
 
 struct RegionSnapshot {
-  std::uint64_t nonce;  // of the region's creation: another one means another region
+  std::uint64_t nonce;                // of the region's creation: another one means another region
+  std::uint64_t mirrored_generation;  // of the page that the limits in the first part were taken from
   unsigned device_count;
   char grant_id[64];
   std::int32_t recent_kernel;

@@ -69,6 +69,8 @@ Import* add(ImportKind kind, std::uint64_t key, unsigned device) {
     imports[i].device = device;
     if (i >= import_limit) import_limit = i + 1;
     imports_held.fetch_add(1);
+    // For the agent: what the driver counts for this process need not be what it is charged.
+    state.region.ext().slots[state.slot.index].flags.fetch_or(region::kSlotImports, std::memory_order_relaxed);
     return &imports[i];
   }
   return nullptr;
