@@ -59,6 +59,9 @@ class Commands : public testing::Test {
        }},
       {"PATCH", "/api/v1/grants/{id}",
        [](const net::Request&) { return net::json(200, nlohmann::json::parse(kGrants)["grants"][0].dump()); }},
+      {"POST", "/api/v1/grants/{id}/suspend",
+       says(200, R"({"id": "g-1", "state": "running", "suspended": true, "drained": true})")},
+      {"POST", "/api/v1/grants/{id}/resume", says(200, R"({"id": "g-1", "state": "running", "suspended": false})")},
       {"DELETE", "/api/v1/grants/{id}", says(200, R"({"id": "g-1", "state": "ended"})")},
       {"POST", "/api/v1/explain", says(200, R"({"outcome": "refused", "granted": [], "position": null,
         "refusal": {"code": "memory", "sentence": "too much", "nearest": "1.0 GiB less would fit", "devices": []},
@@ -129,6 +132,15 @@ TEST_F(Commands, ReleaseGoesThroughAllAndRemembersAFailure) {
   EXPECT_EQ(ran.out, "g-1 released\n");
   EXPECT_THAT(ran.err, HasSubstr("there is no grant g-9"));
   EXPECT_EQ(run({"release", "--grace", "soon", "g-1"}).status, kWrongUsage);
+}
+
+TEST_F(Commands, SuspendWaitsUntilNothingIsInFlightAndResumeLetsGo) {
+  EXPECT_EQ(run({"suspend", "g-1"}).out, "g-1 suspended, nothing of it is in flight\n");
+  EXPECT_EQ(run({"resume", "g-1"}).out, "g-1 resumed\n");
+  EXPECT_THAT(agent_.all_requests(),
+              AllOf(HasSubstr("POST /api/v1/grants/g-1/suspend"), HasSubstr("POST /api/v1/grants/g-1/resume")));
+  EXPECT_EQ(run({"suspend"}).status, kWrongUsage);
+  EXPECT_EQ(run({"resume", "../g-1"}).status, kNegative);
 }
 
 TEST_F(Commands, ExplainSaysWhereEachNumberCameFrom) {

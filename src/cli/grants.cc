@@ -27,7 +27,7 @@ Result<int> list(Context& context, Agent& agent) {
                {"CREATED", true},
                {"PROCESSES", true}}};
   for (const GrantView& grant : TRY(fetch_grants(agent, target)))
-    table.add({grant.id, grant.state, owner_text(grant), grant.kind, grant.mode, devices_text(grant),
+    table.add({grant.id, state_text(grant), owner_text(grant), grant.kind, grant.mode, devices_text(grant),
                bytes_or_dash(memory_limit(grant)), cores_limit_text(grant), grant.policy, grant.priority,
                age(grant.created_ms, context.clock.wall()), std::to_string(grant.processes.size())});
   context.out.write(table.empty() ? "no grants; `kiboko run -- PROGRAM` makes one\n" : table.text(context.out));
@@ -39,7 +39,7 @@ std::string line(std::string_view name, std::string_view value) {
 }
 
 std::string facts(const GrantView& grant, WallTime now) {
-  std::string text = line("grant", grant.id) + line("state", grant.state) + line("owner", owner_text(grant)) +
+  std::string text = line("grant", grant.id) + line("state", state_text(grant)) + line("owner", owner_text(grant)) +
                      line("kind", grant.kind) + line("mode", grant.mode) + line("policy", grant.policy) +
                      line("priority", grant.priority) + line("created", age(grant.created_ms, now) + " ago");
   if (grant.started_ms) text += line("started", age(grant.started_ms, now) + " ago");

@@ -105,6 +105,8 @@ std::string owner_text(const GrantView& grant) {
   return grant.uid ? fmt::format("uid {}", *grant.uid) : "-";
 }
 
+std::string state_text(const GrantView& grant) { return grant.suspended ? "suspended" : grant.state; }
+
 std::string violations_text(const Output& out, const std::vector<DeviceView>& devices) {
   std::string text;
   for (const DeviceView& device : devices)

@@ -36,6 +36,7 @@ std::string cores_limit_text(const GrantView& grant);  // "30 %", "fair", "all"
 std::string devices_text(const GrantView& grant);      // "0,1"
 std::string command_text(const GrantView& grant);
 std::string owner_text(const GrantView& grant);
+std::string state_text(const GrantView& grant);  // "running", "suspended"
 
 // Processes on a device that no grant holds to a limit, one line each.
 std::string violations_text(const Output& out, const std::vector<DeviceView>& devices);

@@ -58,6 +58,7 @@ Result<std::string> page_text(const std::string& path, std::uint64_t now_ns) {
                   heartbeat == 0 || heartbeat > now_ns
                       ? "not seen"
                       : format_duration(Nanoseconds(static_cast<std::int64_t>(now_ns - heartbeat))) + " ago");
+  if (page->live.suspended.load() != 0) text += "suspended: nothing new is launched or copied\n";
   for (std::size_t i = 0; i < page->identity.device_count; ++i) text += device_lines(*page, settings, i, now_ns);
   return text;
 }

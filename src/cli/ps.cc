@@ -11,6 +11,7 @@ namespace {
 constexpr Flag kFlags[] = {{"all", 'a', {}, "also grants that have ended of late"}};
 
 Style state_style(const GrantView& grant) {
+  if (grant.suspended) return Style::Warning;
   if (grant.is("running")) return Style::Good;
   if (grant.is("waiting") || grant.is("ending")) return Style::Warning;
   return grant.is("ended") ? Style::Dim : Style::Plain;
@@ -38,7 +39,7 @@ std::string grants_table(const Context& context, const std::vector<GrantView>& g
     table.add({grant.id,
                owner_text(grant),
                grant.mode.empty() ? "-" : grant.mode,
-               {grant.state, state_style(grant)},
+               {state_text(grant), state_style(grant)},
                devices_text(grant),
                {used_of(memory_used(grant), memory_limit(grant)), over_limit(grant) ? Style::Bad : Style::Plain},
                cores_text(grant),

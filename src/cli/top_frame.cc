@@ -78,7 +78,7 @@ class Frame {
 
   void grants() {
     lines_.emplace_back();
-    add(fmt::format("{:<12}{:<10}{:<9}{:<5}{:<{}}  {:<20}{:<{}}  {:<15}{}", "GRANT", "OWNER", "STATE", "DEV", "MEMORY",
+    add(fmt::format("{:<12}{:<10}{:<10}{:<5}{:<{}}  {:<20}{:<{}}  {:<15}{}", "GRANT", "OWNER", "STATE", "DEV", "MEMORY",
                     kGrantBar, "", "CORES", kGrantBar, "", "COMMAND"),
         Style::Bold);
     for (const GrantView& grant : snapshot_.grants)
@@ -89,11 +89,11 @@ class Frame {
     const double memory = share(memory_used(grant), memory_limit(grant));
     const double limit = grant.devices.empty() ? 0 : grant.devices.front().core_percent.value_or(100);
     const double cores = limit > 0 ? compute_used(grant).value_or(0) / limit : 0;
-    const std::string left = fmt::format("{:<12}{}{:<9}{}", grant.id, cell(owner_text(grant), 10), grant.state,
+    const std::string left = fmt::format("{:<12}{}{:<10}{}", grant.id, cell(owner_text(grant), 10), state_text(grant),
                                          cell(devices_text(grant), 5));
     const std::string amount = cell(used_of(memory_used(grant), memory_limit(grant)), 20);
     const std::string percent = cell(cores_text(grant), 15);
-    const std::size_t taken = 36 + 2 * kGrantBar + 4 + 35;
+    const std::size_t taken = 37 + 2 * kGrantBar + 4 + 35;
     // A terminal too narrow for the bars gets the figures alone.
     if (taken > columns_) return fitted(left + amount + percent + command_text(grant), columns_);
     return left + styled_bar(memory, kGrantBar) + "  " + amount + styled_bar(cores, kGrantBar) + "  " + percent +

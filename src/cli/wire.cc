@@ -134,6 +134,8 @@ Result<GrantView> read_grant_view(const Json& json) {
   members.read("started_ms", grant.started_ms);
   members.read("ended_ms", grant.ended_ms);
   members.read("end_reason", grant.end_reason);
+  members.read("suspended", grant.suspended);
+  members.read("drained", grant.drained);
   if (const Json* owner = members.object("owner")) {
     Members{*owner}.read("user", grant.user);
     Members{*owner}.read("uid", grant.uid);

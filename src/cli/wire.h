@@ -53,6 +53,8 @@ struct GrantView {
   EnvironmentChanges environment;
   std::optional<std::int64_t> created_ms, started_ms, ended_ms;
   std::optional<Waiting> waiting;
+  bool suspended = false;
+  bool drained = false;    // nothing of it is in flight any more
   std::string end_reason;  // why it was refused or ended, when the agent says so
 
   bool is(std::string_view wanted) const { return state == wanted; }

@@ -139,6 +139,11 @@ void GrantPageFile::publish(const Grant& grant) {
 
 void GrantPageFile::beat(std::uint64_t now_ns) { page().live.heartbeat_ns.store(now_ns, std::memory_order_relaxed); }
 
+void GrantPageFile::suspend(bool on) {
+  page().live.suspended.store(on ? 1 : 0, std::memory_order_release);
+  region::wake_waiters(page());
+}
+
 void GrantPageFile::process_died() {
   page().live.reap_generation.fetch_add(1, std::memory_order_release);
   region::wake_waiters(page());

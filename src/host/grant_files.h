@@ -38,6 +38,7 @@ class GrantPageFile {
 
   void publish(const Grant& grant);  // limits changed
   void beat(std::uint64_t now_ns);   // the agent is alive
+  void suspend(bool on);             // or resume
   void process_died();               // makes the others take back its slots
   region::GrantPage& page() { return *mapping_; }
   // For the pacer, which may use it a little longer than the grant lives.

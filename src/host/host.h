@@ -86,6 +86,8 @@ class Host {
   Explanation explain(const Ask& ask, const Caller& caller) const;
   Result<void> attach(const GrantId& id, pid_t pid, const Caller& caller);
   Result<void> resize(const GrantId& id, const Resize& resize, const Caller& caller);
+  // Its programs launch nothing until it is resumed. Saying so again changes nothing.
+  Result<void> suspend(const GrantId& id, bool on, const Caller& caller);
   Result<void> release(const GrantId& id, std::chrono::milliseconds grace, const Caller& caller);
 
   // Calls back once at the grant's next change. Zero: there is no such grant, or it has ended.
@@ -154,6 +156,7 @@ class Host {
   // host_watch.cc: what the devices and regions say
   void sample(LiveGrant& live);
   void lose_region(LiveGrant& live, const Error& error);
+  void watch_drain(LiveGrant& live, std::uint64_t busy_until_ns);
   void look_for_strangers();
   void tell_of_strangers(std::uint64_t now_ns);
   void look_for_tampering(LiveGrant& live, const RegionView& region, const Watcher::View& view);

@@ -150,6 +150,31 @@ Result<void> Host::resize(const GrantId& id, const Resize& resize, const Caller&
   return {};
 }
 
+Result<void> Host::suspend(const GrantId& id, bool on, const Caller& caller) {
+  LiveGrant& live = *TRY(managed(id, caller));
+  Grant& grant = live.grant();
+  if (grant.kind == GrantKind::Exclusive)
+    return fail(Errc::Invalid, "grant {} has its devices whole: no library of ours is in its programs to hold them",
+                id.text);
+  if (grant.state != GrantState::Granted && grant.state != GrantState::Running)
+    return fail(Errc::Conflict, "grant {} is {}: only what is granted or running can be suspended and resumed", id.text,
+                name(grant.state));
+  if (grant.suspended == on) return {};
+  grant.suspended = on;
+  const std::string who = user_name(caller.uid);
+  if (const auto saved = save(live, {on ? event(live, "suspended", "its programs launch nothing more, says " + who)
+                                        : event(live, "resumed", "its programs go on, says " + who)});
+      !saved) {
+    grant.suspended = !on;
+    return saved;
+  }
+  live.suspended_at = clock_.now();
+  live.drained = false;
+  if (live.page) live.page->suspend(on);
+  changed(live);
+  return {};
+}
+
 Result<void> Host::release(const GrantId& id, std::chrono::milliseconds grace, const Caller& caller) {
   if (find_live(id) == nullptr && find_ended(id) != nullptr) return {};
   LiveGrant& live = *TRY(managed(id, caller));
@@ -168,6 +193,8 @@ Result<void> Host::release(const GrantId& id, std::chrono::milliseconds grace, c
   live.grant().state = GrantState::Ending;
   live.grant().end_reason = "released by " + who;
   live.kill_at = clock_.now() + grace;
+  if (live.grant().suspended && live.page) live.page->suspend(false);  // so that it can end in good order
+  live.grant().suspended = false;
   TRY(save(live, {event(live, "releasing", fmt::format("{} ends its processes", who))}));
   terminate(live, grace.count() > 0 ? SIGTERM : SIGKILL);
   changed(live);

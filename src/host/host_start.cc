@@ -85,6 +85,8 @@ void Host::reopen_page(LiveGrant& live) {
   if (!page) return log::error("grant {} has no page: {}", live.grant().id.text, page.error().message);
   live.page = std::move(*page);
   live.page->beat(clock_.now_ns());
+  live.page->suspend(live.grant().suspended);
+  live.suspended_at = clock_.now();
 }
 
 void Host::remove_strays() {

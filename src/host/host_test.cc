@@ -189,6 +189,59 @@ TEST_F(HostTest, AResizeIsCheckedAndPublished) {
   EXPECT_EQ(settings.devices[0].core_percent, 50U);
 }
 
+TEST_F(HostTest, ASuspendedGrantStaysSoUntilItIsResumed) {
+  const Child keeper;
+  const GrantId id = granted(asking(4_GiB, keeper.pid()));
+  region::PageError error{};
+  const auto* page = region::open_grant_page(host_->find(id)->paths.page.c_str(), &error);
+  ASSERT_TRUE(host_->suspend(id, true, me()));
+  ASSERT_TRUE(host_->suspend(id, true, me())) << "once more changes nothing";
+  EXPECT_EQ(page->live.suspended, 1U);
+  stop();
+  start();
+  EXPECT_TRUE(host_->find(id)->grant().suspended);
+  EXPECT_EQ(page->live.suspended, 1U);
+  ASSERT_TRUE(host_->suspend(id, false, me()));
+  EXPECT_EQ(page->live.suspended, 0U);
+  const auto kinds = event_kinds();
+  EXPECT_EQ(std::ranges::count(kinds, "suspended"), 1);
+  EXPECT_EQ(std::ranges::count(kinds, "resumed"), 1);
+}
+
+TEST_F(HostTest, ASuspendedGrantHasDrainedWhenNothingIsInFlight) {
+  const Child keeper;
+  const GrantId id = granted(asking(4_GiB, keeper.pid()));
+  ASSERT_TRUE(host_->suspend(id, true, me()));
+  host_->tick();
+  EXPECT_FALSE(host_->find(id)->drained) << "somebody may have been about to launch";
+  clock_.advance(1s);
+  host_->tick();
+  EXPECT_TRUE(host_->find(id)->drained);
+  EXPECT_THAT(event_kinds(), Contains("drained"));
+}
+
+TEST_F(HostTest, WhatEndsIsNotHeldAnyMore) {
+  const Child keeper;
+  Child program;
+  const GrantId id = granted(asking(4_GiB, keeper.pid()));
+  ASSERT_TRUE(host_->attach(id, program.pid(), me()));
+  region::PageError error{};
+  const auto* page = region::open_grant_page(host_->find(id)->paths.page.c_str(), &error);
+  ASSERT_TRUE(host_->suspend(id, true, me()));
+  ASSERT_TRUE(host_->release(id, 10s, me()));
+  EXPECT_EQ(page->live.suspended, 0U);
+}
+
+TEST_F(HostTest, AWholeDeviceCannotBeSuspended) {
+  const Child keeper;
+  Ask ask;
+  ask.exclusive = true;
+  ask.keeper_pid = keeper.pid();
+  const auto refused = host_->suspend(granted(ask), true, me());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::Invalid);
+}
+
 TEST_F(HostTest, AShrunkGrantMakesRoomForWhoWaits) {
   const Child keeper;
   const GrantId first = granted(asking(80_GiB, keeper.pid()));
@@ -205,6 +258,7 @@ TEST_F(HostTest, AUserManagesOnlyTheirOwnGrants) {
   const Caller other = somebody(54321);
   EXPECT_EQ(host_->release(id, 0ms, other).error().code, Errc::Forbidden);
   EXPECT_EQ(host_->resize(id, {1_GiB, {}}, other).error().code, Errc::Forbidden);
+  EXPECT_EQ(host_->suspend(id, true, other).error().code, Errc::Forbidden);
   EXPECT_EQ(host_->ask(asking(1_GiB, keeper.pid()), other).error().code, Errc::Forbidden);  // not their process
   EXPECT_EQ(host_->ask(asking(1_GiB, keeper.pid()), Caller{}).error().code, Errc::Forbidden);
 }

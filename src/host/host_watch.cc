@@ -16,6 +16,7 @@ namespace kiboko {
 namespace {
 
 constexpr unsigned kPruneTicks = 3600;
+constexpr std::chrono::milliseconds kToPassTheGate{200};
 constexpr std::uint64_t kContendedNs = 3'000'000'000;  // until the next looks, with some patience
 
 bool has_device(const Grant& grant, const DeviceUuid& uuid) {
@@ -53,8 +54,10 @@ void Host::sample(LiveGrant& live) {
     return;
   }
   const auto region = regions_.read(live.paths.region, live.grant());
+  if (!region && region.error().code == Errc::NotFound) watch_drain(live, 0);  // nobody has used a device yet
   if (!region) return lose_region(live, region.error());
   live.region_failures = 0;
+  watch_drain(live, region->busy_until_ns);
   // The region is the tenant's word; a process of it counts only if it is alive and the owner's.
   for (const RegionSlotView& slot : region->slots) {
     if (live.members.has(slot.process.pid)) continue;
@@ -97,6 +100,16 @@ void Host::look_for_tampering(LiveGrant& live, const RegionView& region, const W
     tampered.pid = one.pid;
     log_event(std::move(tampered));
   }
+}
+
+// Programs say until when they expect to be busy. One that had passed the gate when the word came says so a little
+// later.
+void Host::watch_drain(LiveGrant& live, std::uint64_t busy_until_ns) {
+  if (!live.grant().suspended || live.drained || !live.suspended_at) return;
+  if (clock_.now() - *live.suspended_at < kToPassTheGate || busy_until_ns > clock_.now_ns()) return;
+  live.drained = true;
+  log_event(event(live, "drained", "suspended, and nothing of it is in flight any more"));
+  changed(live);
 }
 
 // The first program fills the region while we may be looking, so it takes three looks to call it damaged.

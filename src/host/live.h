@@ -29,6 +29,8 @@ struct LiveGrant {
   UsageMeter meter;
   TamperWatch tampering;
   unsigned region_failures = 0;                             // looks in a row that could not read its region
+  std::optional<Instant> suspended_at;                      // when it was last suspended, or taken up so
+  bool drained = false;                                     // suspended, and nothing of it is in flight any more
   std::optional<Instant> kill_at;                           // Ending: when patience is over
   std::map<std::uint64_t, std::function<void()>> watchers;  // long polls
   std::string note;  // what keeps it from starting although it fits, for its waiting reason

@@ -69,6 +69,8 @@ class Routes {
   Result<Response> attach(const Request& request);
   Result<Response> resize(const Request& request);
   Result<Response> release(const Request& request);
+  Result<Response> suspend(const Request& request);
+  Result<Response> resume(const Request& request);
   Result<Response> explain(const Request& request);
   Result<Response> queue(const Request& request);
   Result<Response> events(const Request& request);
@@ -168,6 +170,16 @@ Result<Response> Routes::release(const Request& request) {
   return grant_now(id_of(request), caller(request), gone ? 200 : 202);
 }
 
+Result<Response> Routes::suspend(const Request& request) {
+  TRY(host_.suspend(id_of(request), true, caller(request)));
+  return grant_now(id_of(request), caller(request));
+}
+
+Result<Response> Routes::resume(const Request& request) {
+  TRY(host_.suspend(id_of(request), false, caller(request)));
+  return grant_now(id_of(request), caller(request));
+}
+
 Result<Response> Routes::explain(const Request& request) {
   const Ask ask = TRY(parse_ask(request.body));
   return answer(200, explanation_view(host_.explain(ask, caller(request))));
@@ -238,6 +250,8 @@ void Routes::add(net::Router& router, const std::shared_ptr<Routes>& self) {
       {"GET", "/api/v1/grants", &Routes::grants},
       {"POST", "/api/v1/grants", &Routes::ask},
       {"POST", "/api/v1/grants/{id}/attach", &Routes::attach},
+      {"POST", "/api/v1/grants/{id}/suspend", &Routes::suspend},
+      {"POST", "/api/v1/grants/{id}/resume", &Routes::resume},
       {"PATCH", "/api/v1/grants/{id}", &Routes::resize},
       {"DELETE", "/api/v1/grants/{id}", &Routes::release},
       {"POST", "/api/v1/explain", &Routes::explain, true},

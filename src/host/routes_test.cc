@@ -128,6 +128,19 @@ TEST_F(RoutesTest, OnlyTheOwnerOrAManagerChangesAGrant) {
   EXPECT_EQ(json(call("GET", "/api/v1/grants?state=all"))["grants"].size(), 1U);
 }
 
+TEST_F(RoutesTest, AGrantIsSuspendedAndResumed) {
+  const std::string target =
+      "/api/v1/grants/" + json(call("POST", "/api/v1/grants", ask_text("1073741824")))["id"].get<std::string>();
+  EXPECT_EQ(json(call("GET", target))["suspended"], false);
+  EXPECT_TRUE(json(call("GET", target))["drained"].is_null());
+  const Json suspended = json(call("POST", target + "/suspend"));
+  EXPECT_EQ(suspended["suspended"], true);
+  EXPECT_EQ(suspended["drained"], false);
+  EXPECT_EQ(send("POST", target + "/resume", "", peer(54321))->status, 403);
+  EXPECT_EQ(json(call("POST", target + "/resume"))["suspended"], false);
+  EXPECT_EQ(call("POST", "/api/v1/grants/g-00000000/suspend").status, 404);
+}
+
 TEST_F(RoutesTest, AttachTakesOnePid) {
   const std::string id = json(call("POST", "/api/v1/grants", ask_text("1073741824")))["id"];
   const Child program;

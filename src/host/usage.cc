@@ -74,8 +74,10 @@ Result<RegionView> RegionReader::read(const std::string& path, const Grant& gran
     if (liveness(slot.process) != Liveness::Gone) view.slots.push_back(std::move(slot));
   }
   for (unsigned i = 0; i < snapshot_->device_count; ++i) {
-    view.covered_ns.push_back(snapshot_->devices[i].covered_ns);
-    view.limits.push_back({Bytes{snapshot_->devices[i].limit_mirror}, snapshot_->devices[i].core_mirror});
+    const region::SnapshotDevice& device = snapshot_->devices[i];
+    view.covered_ns.push_back(device.covered_ns);
+    view.limits.push_back({Bytes{device.limit_mirror}, device.core_mirror});
+    view.busy_until_ns = std::max({view.busy_until_ns, device.busy_until_ns, device.backlog_until_ns});
   }
   view.mirrored_generation = snapshot_->mirrored_generation;
   view.nonce = snapshot_->nonce;

@@ -46,6 +46,7 @@ struct RegionView {
   std::vector<RegionLimits> limits = {};  // by device of the grant
   std::uint64_t mirrored_generation = 0;  // of the page that these were taken from
   std::uint64_t nonce = 0;                // of this region's creation
+  std::uint64_t busy_until_ns = 0;        // when what it has in flight anywhere is expected to be done
 };
 
 // Reads regions, one after the other, into the same large buffer.

@@ -86,6 +86,7 @@ Json grant_view(const Host& host, const LiveGrant& live, const Caller& caller) {
   const bool has_page = holds_share(grant.state) && grant.kind == GrantKind::Share;
   json["page"] = has_page ? Json(live.paths.page) : Json(nullptr);
   json["region"] = has_page ? Json(live.paths.region) : Json(nullptr);
+  json["drained"] = grant.suspended ? Json(live.drained) : Json(nullptr);
   json["held_by"] = live.in_cgroup ? "control group" : "process handles";
   json["tampering"] = Json::array();
   if (caller.may_manage(grant)) {

@@ -65,6 +65,7 @@ struct Grant {
   std::string end_reason;
   std::uint64_t revision = 1;  // moves with every change that a long poll should see
   std::optional<GrantWaiting> waiting;
+  bool suspended = false;  // its programs launch nothing
   bool operator==(const Grant&) const = default;
 };
 

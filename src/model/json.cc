@@ -218,6 +218,7 @@ const std::vector<Member<Grant>>& grant_members() {
       READ(Grant, "end_reason", end_reason, text_of(json, key)),
       READ(Grant, "revision", revision, number_of<std::uint64_t>(json, key, 0, std::uint64_t{1} << 53U)),
       READ(Grant, "waiting", waiting, read_members<GrantWaiting>(json, key, waiting_members())),
+      READ(Grant, "suspended", suspended, truth_of(json, key)),
       // Written for readers of the interface; follow from the members above.
       READ(Grant, "command", asked.command, texts_of(json, key)),
       READ(Grant, "policy", asked.policy, word_of<CorePolicy>(json, key, kPolicies)),
@@ -288,7 +289,8 @@ Json to_json(const Grant& grant) {
           {"ended_ms", or_null(grant.ended_ms)},
           {"end_reason", grant.end_reason.empty() ? Json(nullptr) : Json(grant.end_reason)},
           {"revision", grant.revision},
-          {"waiting", grant.waiting ? to_json(*grant.waiting) : Json(nullptr)}};
+          {"waiting", grant.waiting ? to_json(*grant.waiting) : Json(nullptr)},
+          {"suspended", grant.suspended}};
 }
 
 Result<Ask> ask_from_json(const Json& json) {

@@ -83,6 +83,8 @@ struct GrantLive {
   std::atomic<std::uint32_t> reap_generation;  // moves when the agent saw a process of this grant die
   std::atomic<std::uint32_t> wake;             // futex word: moves when any live word that may end a wait changes
   GrantLiveDevice devices[kMaxDevices];
+  std::atomic<std::uint32_t> suspended;  // 1 = launch and copy nothing, for as long as the heartbeat is no minute old
+  std::atomic<std::uint32_t> reserved;
 };
 
 struct GrantPage {
@@ -93,7 +95,7 @@ struct GrantPage {
 };
 
 static_assert(std::is_standard_layout_v<GrantPage> && sizeof(GrantPage) == kGrantPageBytes);
-static_assert(sizeof(GrantIdentity) == 1632 && sizeof(GrantSettings) == 272 && sizeof(GrantLive) == 920);
+static_assert(sizeof(GrantIdentity) == 1632 && sizeof(GrantSettings) == 272 && sizeof(GrantLive) == 928);
 static_assert(offsetof(GrantPage, settings) == 1632 && offsetof(GrantPage, live) == 2176);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 

@@ -90,7 +90,7 @@ bool read_header(int fd, Bytes<sizeof(ExtensionHeader)>* header, RegionSnapshot*
 void read_device(int fd, unsigned index, SnapshotCover cover, SnapshotDevice* out) {
   Bytes<sizeof(DeviceWords)> words;
   const bool with_cover = cover == SnapshotCover::Read;
-  const std::size_t wanted = with_cover ? sizeof(DeviceWords) : offsetof(DeviceWords, memory_lock);
+  const std::size_t wanted = with_cover ? sizeof(DeviceWords) : offsetof(DeviceWords, cover);
   words.read(fd, kExtensionOffset + offsetof(Extension, devices) + index * sizeof(DeviceWords), wanted);
   out->charged = 0;
   out->tat_ns = words.at<std::int64_t>(offsetof(DeviceWords, tat_ns));
@@ -100,6 +100,11 @@ void read_device(int fd, unsigned index, SnapshotCover cover, SnapshotDevice* ou
   out->last_launch_ns = words.word(offsetof(DeviceWords, last_launch_ns));
   out->longest_unit_ns = words.word(offsetof(DeviceWords, longest_unit_ns));
   out->backlog_until_ns = words.word(offsetof(DeviceWords, backlog_until_ns));
+  out->busy_until_ns = 0;
+  for (unsigned i = 0; i < kBusyWords; ++i) {
+    const std::uint64_t busy = words.word(offsetof(DeviceWords, busy_until_ns) + i * sizeof(std::uint64_t));
+    if (busy > out->busy_until_ns) out->busy_until_ns = busy;
+  }
   out->waiting = words.half(offsetof(DeviceWords, waiting));
   out->has_cover = with_cover;
   if (with_cover) words.copy(out->cover, offsetof(DeviceWords, cover), sizeof out->cover);

@@ -27,6 +27,7 @@ constexpr std::int64_t kNotLongNs = 1'400'000;
 constexpr std::int64_t kLeastNap = 50'000;
 constexpr std::int64_t kAgentSilentNs = 5 * kSecond;  // then its word that nobody else is there counts no more
 constexpr std::int64_t kNap = 2 * kMillisecond;       // longest single sleep: others' corrections move the bucket
+constexpr std::int64_t kLongNap = 100 * kMillisecond;
 constexpr std::int64_t kDeviceWaitNs = 1000 * kMillisecond;  // work may depend on work not launched yet: never for ever
 constexpr std::int64_t kProbeNs = 1000 * kMillisecond;       // for whoever never finishes what he tries
 constexpr unsigned kSlotBits = 10;
@@ -225,17 +226,24 @@ void note_unit(unsigned device, std::int64_t length_ns) {
   if (next != old) longest.store(next, std::memory_order_relaxed);
 }
 
-void wait_while_held(ContextState& context) {
+void wait_while_held(ContextState& context, Held what) {
   const unsigned device = device_of(context);
   Waiting waiting(device);
+  ShownAsSuspended shown;
   for (;;) {
     const std::uint32_t seen = wake_word();
     const std::int64_t now = monotonic_ns();
-    if (!blocked(device, now)) return;
-    publish(context, now);
-    say_busy_until(device, in_flight(context).segments == 0 ? 0 : now + 2 * kNap);
-    waiting.announce();
-    sleep_until(now + kNap, seen);
+    const bool stopped = suspended(now);
+    if (!stopped && (what == Held::Copies || !blocked(device, now))) return;
+    const bool drained = in_flight(context).segments == 0;
+    say_busy_until(device, drained ? 0 : now + 2 * kNap);
+    if (stopped) {  // who is suspended wants nothing of the device
+      shown.show();
+    } else {
+      publish(context, now);
+      waiting.announce();
+    }
+    sleep_until(now + (stopped && drained ? kLongNap : kNap), seen);
     settle(context);
   }
 }
@@ -248,7 +256,7 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
   InFlight before = in_flight(context);
   for (;;) {
     refresh_limits();
-    if (may_be_held(device)) wait_while_held(context);
+    if (may_be_held(device)) wait_while_held(context, Held::Launches);
     const std::int64_t now = monotonic_ns();
     const Rule rule = rule_for(device, now);
     apply_give_back(device, rule, now);

@@ -9,6 +9,7 @@
 #include "region/bucket.h"
 #include "shim/segments.h"
 #include "shim/state.h"
+#include "shim/suspend.h"
 
 namespace kiboko::shim {
 
@@ -19,11 +20,13 @@ void correct_charge(unsigned device, std::int64_t now_ns, std::int64_t delta_ns)
 // The longest kernel or graph lately, for the agent.
 void note_unit(unsigned device, std::int64_t length_ns);
 
-// While something but the bucket forbids to launch: a grant of higher priority at work, HAMi's monitor.
-void wait_while_held(ContextState& context);
+// While something but the bucket forbids to go on: the grant is suspended, and for launches also a grant of higher
+// priority at work, or HAMi's monitor.
+enum class Held : std::uint8_t { Launches, Copies };
+void wait_while_held(ContextState& context, Held what);
 inline bool may_be_held(unsigned device) {
   if (state.page == nullptr) return state.region.hami().recent_kernel.load(std::memory_order_relaxed) < 0;
-  return state.page->live.devices[device].blocked.load(std::memory_order_relaxed) != 0;
+  return state.page->live.devices[device].blocked.load(std::memory_order_relaxed) != 0 || may_be_suspended();
 }
 // Waits until `cost_ns` of device time may be launched, charges `lease_ns` (at least the cost) and says when it was.
 std::int64_t take_lease(ContextState& context, std::int64_t lease_ns);

@@ -125,7 +125,7 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   settle(context);
   if (may_be_held(device_of(context))) {
     close_segment(stream_state, stream, false);
-    wait_while_held(context);
+    wait_while_held(context, Held::Launches);
   }
   Cost& cost = cost_of(unit);
   if (!is_known(cost) && cost.unsettled.load(std::memory_order_relaxed) >= 1) {

@@ -1,4 +1,5 @@
-// Of two programs on one device, the one of lower priority gets what the other leaves.
+// Who may use the device when: of two programs the one of lower priority gets what the other leaves, and a suspended
+// one gets nothing.
 #include "one_host.h"
 
 namespace kiboko::host_test {
@@ -32,6 +33,33 @@ TEST_F(Priority, TheLowerWaitsWhileTheHigherWorksAndHasTheDeviceAfterwards) {
   // Both want all of it; as equals they would have half each.
   EXPECT_TRUE(eventually([&] { return share_of(first) > 60 && share_of(second) < 20; }));
   EXPECT_TRUE(eventually([&] { return share_of(second) > 50; })) << "the higher has ended its work";
+}
+
+class Suspend : public Priority {};
+
+TEST_F(Suspend, ASuspendedProgramLeavesTheDeviceAloneUntilItIsResumed) {
+  start_agent();
+  Child program = tenant({"--memory", "1GiB"});
+  const std::string id = grant_of(program);
+  const std::uint64_t pid = numbers(program.ask("pid"), "pid")[0];
+  program.write_line("spin 1000000 60");
+  ASSERT_TRUE(eventually([&] { return share_of(pid) > 50; }));
+  const Ended suspended = kiboko({"suspend", id});
+  EXPECT_EQ(suspended.out, id + " suspended, nothing of it is in flight\n") << suspended.err;
+  EXPECT_EQ(suspended.exit_code(), 0);
+  EXPECT_TRUE(eventually([&] { return share_of(pid) == 0; }));
+  EXPECT_EQ(grant(id)["suspended"], true);
+  EXPECT_EQ(grant(id)["drained"], true);
+  EXPECT_THAT(kiboko({"ps"}).out, HasSubstr("suspended"));
+  EXPECT_THAT(kiboko({"grants", "show", id}).out, HasSubstr("suspended: nothing new is launched"));
+  kill_agent();
+  start_agent();
+  EXPECT_EQ(grant(id)["suspended"], true) << "an agent that was replaced knows it";
+  EXPECT_EQ(share_of(pid), 0);
+  EXPECT_EQ(kiboko({"resume", id}).out, id + " resumed\n");
+  EXPECT_TRUE(eventually([&] { return share_of(pid) > 50; }));
+  EXPECT_THAT(events("suspended"), testing::SizeIs(1));
+  EXPECT_THAT(events("resumed"), testing::SizeIs(1));
 }
 
 }  // namespace

@@ -113,6 +113,24 @@ CUresult streams(unsigned long long count, void** parameters) {
   return result;
 }
 
+// One copy or set of a stream, of 4 bytes.
+CUresult copy(const char* kind) {
+  const auto is = [kind](const char* name) { return strncmp(kind, name, strlen(name)) == 0; };
+  static CUdeviceptr memory = 0;
+  static unsigned word = 0;
+  const auto here = reinterpret_cast<CUdeviceptr>(&word);
+  if (memory == 0 && get<CUresult (*)(CUdeviceptr*, std::size_t)>("cuMemAlloc_v2")(&memory, 4096) != CUDA_SUCCESS)
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  const CUstream on = strstr(kind, "_ptsz") != nullptr ? nullptr : stream;
+  if (is("cuMemsetD8Async"))
+    return get<CUresult (*)(CUdeviceptr, unsigned char, std::size_t, CUstream)>(kind)(memory, 1, 4, on);
+  if (is("cuMemsetD2D32Async"))
+    return get<CUresult (*)(CUdeviceptr, std::size_t, unsigned, std::size_t, std::size_t, CUstream)>(kind)(memory, 512,
+                                                                                                           1, 1, 1, on);
+  const CUdeviceptr to = is("cuMemcpyDtoH") ? here : memory, from = is("cuMemcpyHtoD") ? here : memory + 512;
+  return get<CUresult (*)(CUdeviceptr, CUdeviceptr, std::size_t, CUstream)>(kind)(to, from, 4, on);
+}
+
 CUresult run(const char* kind, unsigned long long count, void** parameters) {
   if (strcmp(kind, "graph") == 0) return graphs(count, parameters);
   if (strcmp(kind, "streams") == 0) return streams(count, parameters);
@@ -123,6 +141,7 @@ CUresult run(const char* kind, unsigned long long count, void** parameters) {
       result = known.launch(kind, parameters, strstr(kind, "_ptsz") != nullptr ? nullptr : stream);
     return result;
   }
+  if (strncmp(kind, "cuMemcpy", 8) == 0 || strncmp(kind, "cuMemset", 8) == 0) return copy(kind);
   fprintf(stderr, "unknown word '%s'\n", kind);
   exit(2);
 }

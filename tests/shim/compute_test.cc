@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 
 #include <gmock/gmock.h>
 
@@ -183,6 +184,89 @@ TEST_P(Compute, SaysUntilWhenItWorks) {
   EXPECT_LE(word, region::os::now_ns()) << "it has ended, and that was seen";
 }
 
+// What the agent says of a grant as a whole.
+class Suspended : public Compute {
+ protected:
+  void suspend() {
+    page()->live.heartbeat_ns = region::os::now_ns();
+    page()->live.suspended = 1;
+  }
+  void resume() {
+    page()->live.suspended = 0;
+    region::wake_waiters(*page());
+  }
+  // Starts the program, which waits for a line.
+  void start(std::vector<std::string> words) {
+    tenant.grant({{0, 2 * kGiB}});
+    words.insert(words.begin(), "await");
+    process_.emplace(work(std::move(words)));
+    skip_await(*process_);
+    page_.emplace(tenant.page_path());
+  }
+  Process& process() { return *process_; }
+  Mapped<region::GrantPage>& page() { return *page_; }
+
+ private:
+  std::optional<Process> process_;
+  std::optional<Mapped<region::GrantPage>> page_;
+};
+
+TEST_P(Suspended, LaunchesWaitAndAreShownUntilTheGrantIsResumed) {
+  start({"cuLaunchKernel", "5", "1000", "await"});
+  const Mapped<region::HamiRegion> hami(tenant.region_path());
+  const Mapped<region::Extension> ours(tenant.region_path(), region::kExtensionOffset);
+  suspend();
+  process().write_line("go");
+  EXPECT_EQ(process().read_line(300), "") << "it must not get through";
+  EXPECT_EQ(hami->slots[0].status, 2);
+  EXPECT_NE(ours->slots[0].flags & region::kSlotSuspended, 0u);
+  EXPECT_EQ(ours->devices[0].waiting, 0u) << "it wants nothing of the device";
+  EXPECT_EQ(ours->devices[0].busy_until_ns[0], 0u) << "and has nothing in flight";
+  resume();
+  EXPECT_EQ(process().read_line(), "cuLaunchKernel 0");
+  skip_await(process());
+  EXPECT_EQ(hami->slots[0].status, 1);
+  EXPECT_EQ(ours->slots[0].flags & region::kSlotSuspended, 0u);
+}
+
+TEST_P(Suspended, CopiesAndSetsOfAStreamWait) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in does not copy";
+  for (const char* kind : {"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2_ptsz", "cuMemcpyDtoDAsync_v2",
+                           "cuMemcpyAsync_ptsz", "cuMemsetD8Async", "cuMemsetD2D32Async"}) {
+    start({kind, "1", "0"});
+    suspend();
+    process().write_line("go");
+    EXPECT_EQ(process().read_line(100), "") << kind;
+    resume();
+    EXPECT_EQ(process().read_line(), std::string(kind) + " 0");
+    EXPECT_EQ(process().wait().exit_code, 0);
+  }
+}
+
+TEST_P(Suspended, AMinuteAfterTheAgentsLastWordItIsOver) {
+  start({"cuLaunchKernel", "5", "1000"});
+  suspend();
+  page()->live.heartbeat_ns = region::os::now_ns() - 59 * kSecond;
+  process().write_line("go");
+  EXPECT_EQ(process().read_line(200), "");
+  EXPECT_EQ(process().read_line(), "cuLaunchKernel 0");
+  EXPECT_GE(region::os::now_ns(), page()->live.heartbeat_ns + 60 * kSecond);
+}
+
+TEST_P(Suspended, AProgramThatWaitsCanBeEnded) {
+  start({"cuLaunchKernel", "5", "1000"});
+  suspend();
+  process().write_line("go");
+  EXPECT_EQ(process().read_line(100), "");
+  ::kill(process().pid(), SIGTERM);
+  EXPECT_EQ(process().wait().exit_code, 128 + SIGTERM);
+  Process next(work({"await", "cuLaunchKernel", "5", "1000"}));
+  skip_await(next);
+  next.write_line("go");
+  resume();
+  EXPECT_EQ(next.read_line(), "cuLaunchKernel 0");
+}
+
 class HamiMonitor : public Compute {
  protected:
   void SetUp() override {
@@ -256,6 +340,7 @@ TEST_P(Compute, ACaptureHoldsOnlyWhatTheProgramPutIn) {
 }
 
 KIBOKO_ON_EVERY_DRIVER(Compute);
+KIBOKO_ON_EVERY_DRIVER(Suspended);
 KIBOKO_ON_EVERY_DRIVER(HamiMonitor);
 
 }  // namespace
