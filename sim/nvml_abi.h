@@ -75,6 +75,12 @@ struct ProcessDetailList {
 };
 static_assert(version_of<ProcessDetailList>(1) == 0x01000018);
 
+struct AccountingStats {
+  unsigned gpuUtilization, memoryUtilization;
+  Ull maxMemoryUsage, time, startTime;
+  unsigned isRunning, reserved[5];
+};
+
 struct Utilization {
   unsigned gpu, memory;
 };

@@ -6,6 +6,7 @@
 #include "nvml_processes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "nvml_pids.h"
 
@@ -87,14 +88,38 @@ NVML_API nvmlDeviceGetRunningProcessDetailList(Handle handle, ProcessDetailList*
   });
 }
 
-// Accounting is off, as it is after a reboot.
-NVML_API nvmlDeviceGetAccountingMode(Handle handle, unsigned* mode) { return constant(__func__, handle, mode, 0U); }
-NVML_API nvmlDeviceGetAccountingPids(Handle handle, unsigned* count, unsigned*) {
-  return constant(__func__, handle, count, 0U);
+// Accounting is off, as it is after a reboot; KIBOKO_SIM_NVML_ACCOUNTING=1 has it on, for processes that work.
+namespace {
+bool accounts() {
+  const char* on = getenv("KIBOKO_SIM_NVML_ACCOUNTING");
+  return on != nullptr && strcmp(on, "1") == 0;
+}
+}  // namespace
+
+NVML_API nvmlDeviceGetAccountingMode(Handle handle, unsigned* mode) {
+  return constant(__func__, handle, mode, accounts() ? 1U : 0U);
+}
+NVML_API nvmlDeviceGetAccountingPids(Handle handle, unsigned* count, unsigned* out) {
+  return for_gpu(__func__, handle, [&](const Gpu& gpu) -> Return {
+    std::vector<unsigned> pids;
+    for (const VisibleProcess& process : visible_processes(gpu))
+      if (accounts()) pids.push_back(process.pid);
+    return put_array(pids, count, out);
+  });
 }
 NVML_API nvmlDeviceGetAccountingBufferSize(Handle handle, unsigned* size) {
   return constant(__func__, handle, size, 4000U);
 }
-NVML_API nvmlDeviceGetAccountingStats(Handle handle, unsigned, void*) {
-  return for_gpu(__func__, handle, [](const Gpu&) { return kNotFound; });
+NVML_API nvmlDeviceGetAccountingStats(Handle handle, unsigned pid, AccountingStats* out) {
+  return for_gpu(__func__, handle, [&](const Gpu& gpu) -> Return {
+    if (out == nullptr) return kInvalidArgument;
+    for (const VisibleProcess& process : visible_processes(gpu)) {
+      if (!accounts() || process.pid != pid) continue;
+      *out = {};
+      out->maxMemoryUsage = process.use.memory_used;
+      out->isRunning = 1;
+      return kSuccess;
+    }
+    return kNotFound;
+  });
 }

@@ -100,7 +100,7 @@ void wipe_mirror(HamiSlot& slot) {
     for (Shared<std::uint64_t>* word : {&used.total, &used.data, &used.context, &used.module, &used.offset})
       word->store(0, std::memory_order_relaxed);
   for (HamiUtil& util : slot.util)
-    for (Shared<std::uint64_t>* word : {&util.sm, &util.decoder, &util.encoder})
+    for (Shared<std::uint64_t>* word : {&util.sm, &util.decoder, &util.encoder, &util.spare[0]})
       word->store(0, std::memory_order_relaxed);
   for (Shared<std::uint64_t>& word : slot.monitor_used) word.store(0, std::memory_order_relaxed);
   slot.host_pid.store(0);

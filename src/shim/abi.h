@@ -356,6 +356,14 @@ struct nvmlMemory_v2_t {
   unsigned version;
   unsigned long long total, reserved, free, used;
 };
+struct nvmlUtilization_t {
+  unsigned gpu, memory;
+};
+struct nvmlAccountingStats_t {
+  unsigned gpu_utilization, memory_utilization;
+  unsigned long long max_memory_usage, time, start_time;
+  unsigned is_running, reserved[5];
+};
 struct nvmlProcessInfo_v1_t {
   unsigned pid;
   unsigned long long used;
@@ -392,12 +400,16 @@ struct nvmlProcessDetailList_v1_t {
 inline constexpr unsigned nvmlMemory_v2 = 0x02000028;
 inline constexpr unsigned nvmlProcessesUtilizationInfo_v1 = 0x01000018;
 inline constexpr unsigned nvmlProcessDetailList_v1 = 0x01000018;
+static_assert(sizeof(nvmlUtilization_t) == 8 && sizeof(nvmlAccountingStats_t) == 56);
 static_assert(sizeof(nvmlMemory_t) == 24 && sizeof(nvmlMemory_v2_t) == 40);
 static_assert(sizeof(nvmlProcessInfo_v1_t) == 16 && sizeof(nvmlProcessInfo_v2_t) == 24);
 static_assert(sizeof(nvmlProcessUtilizationSample_t) == 32 && sizeof(nvmlProcessUtilizationInfo_v1_t) == 40);
 static_assert(sizeof(nvmlProcessesUtilizationInfo_v1_t) == 24 && sizeof(nvmlProcessDetail_v1_t) == 32);
 static_assert(sizeof(nvmlProcessDetailList_v1_t) == 24);
 
+nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned* count, unsigned* pids);
+nvmlReturn_t nvmlDeviceGetAccountingStats(nvmlDevice_t device, unsigned pid, nvmlAccountingStats_t* stats);
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t* rates);
 nvmlReturn_t nvmlDeviceGetCount(unsigned* count);
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned* count);
 nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned index, nvmlDevice_t* device);

@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "shim/busy_share.h"
 #include "shim/governor.h"
 
 namespace kiboko::shim {
@@ -34,6 +35,7 @@ void publish(const ContextState& context, std::int64_t now) {
   if (seen == second || !last_second.compare_exchange_strong(seen, second, std::memory_order_relaxed)) return;
   while (recent >= 0 && !hami.recent_kernel.compare_exchange_weak(recent, 2, std::memory_order_relaxed)) {
   }
+  publish_busy_share(now);
   static std::atomic<std::int64_t> next_record{0};
   if (now < next_record.load(std::memory_order_relaxed)) return;
   next_record.store(state.record_interval_ns > kSecond ? now + state.record_interval_ns : 0, std::memory_order_relaxed);

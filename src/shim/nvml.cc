@@ -4,110 +4,19 @@
 // A process that only asks NVML never starts CUDA and never claims a slot. Devices are the grant's, in its order, told
 // apart by UUID; with MIG devices in the grant, which NVML counts below their GPU, the numbering stays the driver's.
 // Total is the limit, used the sum of the grant's charges. Processes are the grant's own, with pids of the caller's pid
-// namespace. All else (name, clocks, power, utilisation of the device) is physical.
+// namespace. All else (name, clocks, power) is physical; for utilisation see nvml_use.cc.
 //
 // Limits that cannot be read: NVML starts, but every question that they would answer gets NVML_ERROR_UNKNOWN, so that a
 // tool shows an error instead of a whole device. Nothing is printed here; cuInit says what is wrong.
-#include <fcntl.h>
-#include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
-#include "region/os.h"
-#include "shim/fork.h"
-#include "shim/route.h"
-#include "shim/state.h"
+#include "shim/nvml_view.h"
 #include "shim/variables.h"
 
 using namespace kiboko::shim;
 namespace region = kiboko::region;
 
 namespace {
-
-constexpr unsigned kScratch = 512;  // entries of the driver's own lists that we can filter
-constexpr unsigned kNoInstance = 0xffffffff;
-
-struct View {
-  enum Kind { Physical, Grant, Variables, Unreadable } kind;
-  region::Mapping* books;  // null: nobody has charged anything yet
-};
-
-// Where only HAMi's variables limit and this process has not started CUDA, the devices are those that an earlier
-// program of the container wrote into the region. This must not fix the order for a later cuInit of this process, so
-// it is a mapping of its own.
-region::Mapping variable_books;
-std::atomic<int> variable_books_state{0};  // 0 closed, 1 somebody opens it, 2 open
-
-struct RegionHead {  // the first bytes of region::HamiRegion, as plain words
-  std::int32_t magic;
-  char between[52];
-  std::uint64_t device_count;
-  char uuids[region::kMaxDevices][96];
-};
-static_assert(offsetof(RegionHead, device_count) == offsetof(region::HamiRegion, device_count) &&
-              offsetof(RegionHead, uuids) == offsetof(region::HamiRegion, uuids));
-
-bool read_head(const char* path, RegionHead* head) {
-  const int fd = region::os::open_file(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
-  if (fd < 0) return false;
-  const auto got = pread(fd, head, sizeof *head, 0);
-  region::os::close_file(fd);
-  return got == static_cast<ssize_t>(sizeof *head) && head->magic == region::kHamiMagic && head->device_count > 0 &&
-         head->device_count <= region::kMaxDevices;
-}
-
-bool open_as_it_is(const char* path, region::Mapping* books) {
-  RegionHead head;
-  if (!read_head(path, &head)) return false;
-  region::RegionSeed seed;
-  seed.device_count = static_cast<unsigned>(head.device_count);
-  for (unsigned i = 0; i < seed.device_count; ++i) {
-    head.uuids[i][sizeof head.uuids[i] - 1] = 0;
-    seed.uuids[i] = head.uuids[i];
-  }
-  region::PageError error;
-  return books->open(path, seed, &error);
-}
-
-region::Mapping* open_variable_books() {
-  int expected = 0;
-  if (variable_books_state.load(std::memory_order_acquire) == 2) return &variable_books;
-  if (!variable_books_state.compare_exchange_strong(expected, 1, std::memory_order_acquire)) return nullptr;
-  const bool open = open_as_it_is(variable_region_path(), &variable_books);
-  if (open) variable_books.set_load_nonce(region::os::random_word());
-  variable_books_state.store(open ? 2 : 0, std::memory_order_release);
-  return open ? &variable_books : nullptr;
-}
-
-View view() {
-  const region::os::KeepErrno keep;
-  attach();
-  switch (state.attached.load(std::memory_order_acquire)) {
-    case 0: {
-      // Perhaps nobody else is left to notice that the container's processes are dead.
-      region::Mapping* const books = open_variable_books();
-      if (books != nullptr) reap_once_a_second(*books);
-      return {View::Variables, books};
-    }
-    case 1:
-      refresh_limits();
-      return {View::Grant, &state.region};
-    case 3:
-      return {View::Physical, nullptr};
-    default:
-      return {View::Unreadable, nullptr};
-  }
-}
-
-// The device's index in the books, or -1.
-int index_in(const View& seen, nvmlDevice_t device) {
-  char uuid[96];
-  if (seen.books == nullptr || real.nvmlDeviceGetUUID == nullptr ||
-      real.nvmlDeviceGetUUID(device, uuid, sizeof uuid) != NVML_SUCCESS)
-    return -1;
-  uuid[sizeof uuid - 1] = 0;
-  return seen.kind == View::Grant ? index_of_uuid(uuid) : region::index_of_device(seen.books->hami(), uuid);
-}
 
 std::uint64_t charged(const View& seen, int index) {
   return region::Account(*seen.books, region::Slot{}).total(static_cast<unsigned>(index));
@@ -140,109 +49,6 @@ Share share_of(const View& seen, nvmlDevice_t device) {
   if (share.used > share.limit) share.used = share.limit;
   return share;
 }
-
-// The program's own or another of its grant: {pid as the caller knows it, bytes charged}.
-struct Process {
-  unsigned pid;
-  std::uint64_t used;
-};
-
-struct Own {
-  region::ProcessIdentity self = region::ProcessIdentity::self();
-  const region::Extension& ext;
-  int device;
-
-  Own(const View& seen, int index) : ext(seen.books->ext()), device(index) {}
-
-  // The process of slot `index`: pid 0 if there is none that the caller could name.
-  Process at(unsigned index) const {
-    const region::SlotIdentity& slot = ext.slots[index];
-    const region::SlotWord word = region::unpack(slot.state.load(std::memory_order_acquire));
-    if (word.state != region::SlotState::Live) return {0, 0};
-    const std::uint64_t pid_ns = slot.pid_ns.load(std::memory_order_relaxed);
-    if (pid_ns != self.pid_ns) return {0, 0};
-    if (region::liveness_of(word.pid, slot.start_time.load(std::memory_order_relaxed), pid_ns) ==
-        region::Liveness::Dead)
-      return {0, 0};
-    return {word.pid, ext.charges[index / 8].charged[device][index % 8].load(std::memory_order_relaxed)};
-  }
-
-  template <class F>
-  void each(F&& visit) const {
-    for (unsigned block = 0; block < region::kMaxSlots / 64; ++block)
-      for (std::uint64_t live = ext.header.live[block].load(std::memory_order_acquire); live != 0; live &= live - 1) {
-        const unsigned index = block * 64 + static_cast<unsigned>(__builtin_ctzll(live));
-        if (const Process process = at(index); process.pid != 0) visit(process, index);
-      }
-  }
-
-  // The driver names processes by the host's pids or by the container's, by its version.
-  Process find(unsigned driver_pid) const {
-    Process found{0, 0};
-    each([&](const Process& process, unsigned index) {
-      if (process.pid == driver_pid || ext.slots[index].host_pid.load(std::memory_order_relaxed) == driver_pid)
-        found = process;
-    });
-    return found;
-  }
-};
-
-template <class Entry>
-Entry entry_of(const Process& process) {
-  Entry entry;
-  memset(static_cast<void*>(&entry), 0, sizeof entry);
-  entry.pid = process.pid;
-  entry.used = process.used;
-  if constexpr (requires { entry.gpu_instance; }) entry.gpu_instance = entry.compute_instance = kNoInstance;
-  return entry;
-}
-
-// Fills as the driver does: `count` comes in as the room and goes out as the number written, or needed.
-template <class Entry>
-class Filler {
- public:
-  Filler(Entry* out, unsigned room) : out_(out), room_(out == nullptr ? 0 : room) {}
-  void add(const Entry& entry) {
-    if (count_ < room_) out_[count_] = entry;
-    ++count_;
-  }
-  nvmlReturn_t finish(unsigned* count) const {
-    *count = count_;
-    return count_ > room_ ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
-  }
-  bool empty() const { return count_ == 0; }
-
- private:
-  Entry* out_;
-  unsigned room_, count_ = 0;
-};
-
-// What has charged memory on the device: these are compute processes all.
-template <class Entry>
-void add_charged(const View& seen, int index, Filler<Entry>& out) {
-  if (index < 0) return;
-  const Own own(seen, index);
-  own.each([&](const Process& process, unsigned) {
-    if (process.used != 0) out.add(entry_of<Entry>(process));
-  });
-}
-
-// Of the driver's own list, the entries that are processes of the grant, named and measured by us.
-template <class Entry>
-void add_known(const View& seen, int index, const Entry* driver, unsigned count, Filler<Entry>& out) {
-  if (index < 0) return;
-  const Own own(seen, index);
-  for (unsigned i = 0; i < count; ++i) {
-    const Process process = own.find(driver[i].pid);
-    if (process.pid == 0) continue;
-    Entry entry = driver[i];
-    entry.pid = process.pid;
-    if constexpr (requires { entry.used; }) entry.used = process.used;
-    out.add(entry);
-  }
-}
-
-bool refuses(nvmlReturn_t result) { return result != NVML_SUCCESS && result != NVML_ERROR_INSUFFICIENT_SIZE; }
 
 template <class Entry>
 using ListFunction = nvmlReturn_t (*)(nvmlDevice_t, unsigned*, Entry*);
@@ -330,12 +136,6 @@ nvmlReturn_t memory_info(nvmlReturn_t (*driver)(nvmlDevice_t, Memory*), nvmlDevi
 
 }  // namespace
 
-void kiboko::shim::nvml_after_fork() {
-  if (variable_books_state.load(std::memory_order_relaxed) != 1) return;
-  variable_books.close();
-  variable_books_state.store(0, std::memory_order_relaxed);
-}
-
 SHIM_EXPORT nvmlReturn_t nvmlDeviceGetCount(unsigned* count) {
   discover_nvml();
   return count_devices(real.nvmlDeviceGetCount, count);
@@ -393,41 +193,6 @@ PROCESS_LIST(nvmlDeviceGetMPSComputeRunningProcesses, nvmlProcessInfo_v1_t, fals
 PROCESS_LIST(nvmlDeviceGetMPSComputeRunningProcesses_v2, nvmlProcessInfo_v2_t, false)
 PROCESS_LIST(nvmlDeviceGetMPSComputeRunningProcesses_v3, nvmlProcessInfo_v2_t, false)
 #undef PROCESS_LIST
-
-// No samples at all is "not found", as the driver has it.
-SHIM_EXPORT nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t* samples,
-                                                         unsigned* count, unsigned long long since_us) {
-  if (!discover_nvml() || real.nvmlDeviceGetProcessUtilization == nullptr) return NVML_ERROR_FUNCTION_NOT_FOUND;
-  const View seen = view();
-  if (seen.kind == View::Physical || count == nullptr)
-    return real.nvmlDeviceGetProcessUtilization(device, samples, count, since_us);
-  nvmlProcessUtilizationSample_t scratch[kScratch];
-  unsigned found = kScratch;
-  const nvmlReturn_t result = real.nvmlDeviceGetProcessUtilization(device, scratch, &found, since_us);
-  if (refuses(result)) return result;
-  if (seen.kind == View::Unreadable || result != NVML_SUCCESS) return NVML_ERROR_UNKNOWN;
-  Filler<nvmlProcessUtilizationSample_t> filler(samples, *count);
-  add_known(seen, index_in(seen, device), scratch, found, filler);
-  const nvmlReturn_t answer = filler.finish(count);
-  return filler.empty() ? NVML_ERROR_NOT_FOUND : answer;
-}
-
-SHIM_EXPORT nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
-                                                               nvmlProcessesUtilizationInfo_v1_t* list) {
-  if (!discover_nvml() || real.nvmlDeviceGetProcessesUtilizationInfo == nullptr) return NVML_ERROR_FUNCTION_NOT_FOUND;
-  const View seen = view();
-  if (seen.kind == View::Physical || list == nullptr) return real.nvmlDeviceGetProcessesUtilizationInfo(device, list);
-  if (list->version != nvmlProcessesUtilizationInfo_v1) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-  nvmlProcessUtilizationInfo_v1_t scratch[kScratch];
-  nvmlProcessesUtilizationInfo_v1_t all{list->version, kScratch, list->last_seen, scratch};
-  const nvmlReturn_t result = real.nvmlDeviceGetProcessesUtilizationInfo(device, &all);
-  if (refuses(result)) return result;
-  if (seen.kind == View::Unreadable || result != NVML_SUCCESS) return NVML_ERROR_UNKNOWN;
-  Filler<nvmlProcessUtilizationInfo_v1_t> filler(list->items, list->count);
-  add_known(seen, index_in(seen, device), scratch, all.count, filler);
-  const nvmlReturn_t answer = filler.finish(&list->count);
-  return filler.empty() ? NVML_ERROR_NOT_FOUND : answer;
-}
 
 // Modes: 0 compute, 1 graphics, 2 MPS, 3 all.
 SHIM_EXPORT nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t* list) {

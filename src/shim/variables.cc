@@ -24,7 +24,7 @@ constexpr unsigned kEveryDevice = region::kMaxDevices;  // place of the value wi
 struct Copies {
   char grant[4096], region[4096];
   char memory[region::kMaxDevices + 1][64], cores[region::kMaxDevices + 1][64];
-  char policy[64], priority[64], interval[64], log_level[64];
+  char policy[64], priority[64], interval[64], log_level[64], nvml_use[64];
   char beyond[64];  // the first numbered limit of a device that cannot be
   char visible[region::kMaxDevices * 48];
   char listed[region::kMaxDevices][kUuidBytes];  // the same, taken apart; "" ends it
@@ -124,6 +124,8 @@ __attribute__((constructor)) void take_copies() {
     unsigned index = 0;
     if (const char* grant = value_of(text, "KIBOKO_GRANT"))
       copy(grant, copies.grant);
+    else if (const char* use = value_of(text, "KIBOKO_NVML_UTILIZATION"))
+      copy(use, copies.nvml_use);
     else if (const char* memory = value_of(text, "CUDA_DEVICE_MEMORY_LIMIT", &index))
       copy_limit(text, memory, index, copies.memory);
     else if (const char* cores = value_of(text, "CUDA_DEVICE_SM_LIMIT", &index))
@@ -262,6 +264,8 @@ unsigned variable_log_level() {
   (void)read_number(at_load().log_level, kMostLogLevel, &level);
   return static_cast<unsigned>(level);
 }
+
+bool variable_shows_share() { return strcasecmp(at_load().nvml_use, "share") == 0; }
 
 unsigned listed_devices() {
   const Copies& c = at_load();

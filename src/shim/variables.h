@@ -35,6 +35,8 @@ std::int64_t variable_record_interval_ns();
 // LIBCUDA_LOG_LEVEL, 0 to 4, 0 if it says nothing: from 1 on, words that are not understood are named on stderr when
 // CUDA starts, from 3 on what the limits are. Nothing is ever written after that.
 unsigned variable_log_level();
+// Whether NVML's utilisation of a device is to be the grant's share of its limit: KIBOKO_NVML_UTILIZATION=share.
+bool variable_shows_share();
 
 // The devices that NVIDIA_VISIBLE_DEVICES lists, if each of them is a whole UUID.
 unsigned listed_devices();

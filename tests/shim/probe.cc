@@ -191,6 +191,29 @@ void nvml_utilization_info() {
   say(text);
 }
 
+void nvml_rates() {
+  nvmlUtilization_t rates{};
+  const auto result =
+      nvml_function<decltype(nvmlDeviceGetUtilizationRates)>("nvmlDeviceGetUtilizationRates")(nvml_device(), &rates);
+  say("nvml-rates " + std::to_string(result) + " " + std::to_string(rates.gpu));
+}
+
+// "room pid device": the accounted processes, and what there is about `pid` (0: this one).
+void nvml_accounting() {
+  unsigned count = static_cast<unsigned>(number()), pids[64] = {};
+  const auto pid = static_cast<unsigned>(number());
+  nvmlAccountingStats_t stats{};
+  const auto device = nvml_device();
+  const auto listed = nvml_function<decltype(nvmlDeviceGetAccountingPids)>("nvmlDeviceGetAccountingPids")(
+      device, &count, count == 0 ? nullptr : pids);
+  const auto known = nvml_function<decltype(nvmlDeviceGetAccountingStats)>("nvmlDeviceGetAccountingStats")(
+      device, pid == 0 ? static_cast<unsigned>(getpid()) : pid, &stats);
+  std::string text = "nvml-accounting " + std::to_string(listed) + " " + std::to_string(count);
+  for (unsigned i = 0; listed == 0 && i < count; ++i)
+    text += " " + (pids[i] == static_cast<unsigned>(getpid()) ? "self" : std::to_string(pids[i]));
+  say(text + " stats " + std::to_string(known));
+}
+
 void nvml_devices() {
   unsigned count = 0;
   const auto result = nvml_function<nvmlReturn_t(unsigned*)>("nvmlDeviceGetCount_v2")(&count);
@@ -326,6 +349,8 @@ const Verb kVerbs[] = {
     {"nvml-list1", [] { nvml_list<nvmlProcessInfo_v1_t>(word()); }},
     {"nvml-list2", [] { nvml_list<nvmlProcessInfo_v2_t>(word()); }},
     {"nvml-details", nvml_details},
+    {"nvml-rates", nvml_rates},
+    {"nvml-accounting", nvml_accounting},
     {"nvml-utilization", nvml_utilization},
     {"nvml-utilization-info", nvml_utilization_info},
     {"await",

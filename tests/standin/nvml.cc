@@ -171,6 +171,26 @@ PROCESS_LIST(Compute, kForeign)
 PROCESS_LIST(Graphics, kForeign)
 PROCESS_LIST(MPSCompute, 99)
 
+STANDIN_EXPORT Result nvmlDeviceGetUtilizationRates(Device device, unsigned* rates) {
+  const Result result = check(device);
+  if (result == kOk) rates[0] = 90, rates[1] = 40;
+  return result;
+}
+STANDIN_EXPORT Result nvmlDeviceGetAccountingPids(Device device, unsigned* count, unsigned* out) {
+  if (const Result bad = check(device); bad != kOk) return bad;
+  const unsigned room = *count;
+  *count = 2;
+  if (out == nullptr || room < 2) return kInsufficient;
+  out[0] = kForeign;
+  out[1] = static_cast<unsigned>(getpid());
+  return kOk;
+}
+STANDIN_EXPORT Result nvmlDeviceGetAccountingStats(Device device, unsigned, unsigned* stats) {
+  const Result result = check(device);
+  if (result == kOk) memset(stats, 0, 56);
+  return result;
+}
+
 STANDIN_EXPORT Result nvmlDeviceGetProcessUtilization(Device device, Sample* out, unsigned* count,
                                                       unsigned long long since) {
   if (const Result bad = check(device); bad != kOk) return bad;
