@@ -81,6 +81,33 @@ SHIM_EXPORT CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph g
   return begin_capture(
       [&] { return real.cuStreamBeginCaptureToGraph_ptsz(stream, graph, dependencies, data, count, mode); });
 }
+SHIM_EXPORT CUresult cuStreamBeginRecaptureToGraph(CUstream stream, int mode, CUgraph graph, void* callback,
+                                                   void* data) {
+  KIBOKO_DRIVER(cuStreamBeginRecaptureToGraph);
+  return begin_capture([&] { return real.cuStreamBeginRecaptureToGraph(stream, mode, graph, callback, data); });
+}
+SHIM_EXPORT CUresult cuStreamBeginRecaptureToGraph_ptsz(CUstream stream, int mode, CUgraph graph, void* callback,
+                                                        void* data) {
+  KIBOKO_DRIVER(cuStreamBeginRecaptureToGraph_ptsz);
+  return begin_capture([&] { return real.cuStreamBeginRecaptureToGraph_ptsz(stream, mode, graph, callback, data); });
+}
+// Into a command list of a graphics API, which submits it itself.
+SHIM_EXPORT CUresult cuStreamBeginCaptureToCig(CUstream stream, void* parameters) {
+  KIBOKO_DRIVER(cuStreamBeginCaptureToCig);
+  return begin_capture([&] { return real.cuStreamBeginCaptureToCig(stream, parameters); });
+}
+SHIM_EXPORT CUresult cuStreamBeginCaptureToCig_ptsz(CUstream stream, void* parameters) {
+  KIBOKO_DRIVER(cuStreamBeginCaptureToCig_ptsz);
+  return begin_capture([&] { return real.cuStreamBeginCaptureToCig_ptsz(stream, parameters); });
+}
+SHIM_EXPORT CUresult cuStreamEndCaptureToCig(CUstream stream) {
+  KIBOKO_DRIVER(cuStreamEndCaptureToCig);
+  return ended(real.cuStreamEndCaptureToCig(stream));
+}
+SHIM_EXPORT CUresult cuStreamEndCaptureToCig_ptsz(CUstream stream) {
+  KIBOKO_DRIVER(cuStreamEndCaptureToCig_ptsz);
+  return ended(real.cuStreamEndCaptureToCig_ptsz(stream));
+}
 SHIM_EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
   KIBOKO_DRIVER(cuStreamEndCapture);
   return ended(real.cuStreamEndCapture(stream, graph));

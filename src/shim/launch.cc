@@ -251,15 +251,56 @@ SHIM_EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction function, unsigne
   });
 }
 
-// One launch per device, each on a stream of its own context: the calling thread's context says nothing about them, so
-// the bucket of the current device is charged with the first.
+namespace {
+
+// Makes the context of `stream` the thread's, as long as this lives. What cannot be found out is left as it is.
+class InContextOf {
+ public:
+  explicit InContextOf(CUstream stream) {
+    CUcontext of_stream = nullptr;
+    changed_ = real.cuStreamGetCtx != nullptr && real.cuCtxSetCurrent != nullptr && real.cuCtxGetCurrent != nullptr &&
+               real.cuStreamGetCtx(stream, &of_stream) == CUDA_SUCCESS &&
+               real.cuCtxGetCurrent(&before_) == CUDA_SUCCESS && of_stream != before_ &&
+               real.cuCtxSetCurrent(of_stream) == CUDA_SUCCESS;
+  }
+  ~InContextOf() {
+    if (changed_) real.cuCtxSetCurrent(before_);
+  }
+  InContextOf(const InContextOf&) = delete;
+  InContextOf& operator=(const InContextOf&) = delete;
+
+ private:
+  CUcontext before_ = nullptr;
+  bool changed_;
+};
+
+// The next launch goes to another device: what is open here ends with the one just made.
+void end_launch_on(CUstream stream) {
+  lease.close_after = 0;
+  const InContextOf context(stream);
+  const RelaxedCapture relaxed;
+  ContextState* const there = capturing(stream) ? nullptr : current_context();
+  StreamState* const on = there == nullptr ? nullptr : stream_state(*there, stream);
+  if (on != nullptr) close_segment(*on, stream, false);
+}
+
+}  // namespace
+
+// One launch per device, each on a stream of its own context: the calling thread's context says nothing about them.
 SHIM_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* launches, unsigned count,
                                                           unsigned flags) {
   KIBOKO_LAUNCH(cuLaunchCooperativeKernelMultiDevice);
-  if (launches == nullptr || count == 0) return real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags);
-  const CUDA_LAUNCH_PARAMS& first = launches[0];
-  return governed(first.stream, {first.function, volume(first.grid_x, first.grid_y, first.grid_z)},
-                  [&] { return real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags); });
+  if (launches == nullptr || count == 0 || launch_mode.load(std::memory_order_relaxed) == LaunchMode::Pass)
+    return real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags);
+  for (unsigned i = 0; i < count; ++i) {
+    const CUDA_LAUNCH_PARAMS& one = launches[i];
+    const InContextOf context(one.stream);
+    if (!gate(one.stream, {one.function, volume(one.grid_x, one.grid_y, one.grid_z)}))
+      return CUDA_ERROR_OPERATING_SYSTEM;
+  }
+  const CUresult result = real.cuLaunchCooperativeKernelMultiDevice(launches, count, flags);
+  for (unsigned i = 0; i < count; ++i) end_launch_on(launches[i].stream);
+  return result;
 }
 
 SHIM_EXPORT CUresult cuLaunch(CUfunction function) {

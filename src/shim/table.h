@@ -32,6 +32,7 @@ extern const Hook kHooks[kHookCount];
   X(cuArrayGetMemoryRequirements, CUresult, (CUDA_ARRAY_MEMORY_REQUIREMENTS*, CUarray, CUdevice))                   \
   X(cuCtxGetCurrent, CUresult, (CUcontext*))                                                                        \
   X(cuCtxGetDevice, CUresult, (CUdevice*))                                                                          \
+  X(cuCtxSetCurrent, CUresult, (CUcontext))                                                                         \
   X(cuDeviceGet, CUresult, (CUdevice*, int))                                                                        \
   X(cuDeviceGetAttribute, CUresult, (int*, int, CUdevice))                                                          \
   X(cuDeviceGetCount, CUresult, (int*))                                                                             \

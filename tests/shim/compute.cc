@@ -131,7 +131,38 @@ CUresult copy(const char* kind) {
   return get<CUresult (*)(CUdeviceptr, CUdeviceptr, std::size_t, CUstream)>(kind)(to, from, 4, on);
 }
 
+// One launch on each of two devices at a time; the thread stays in the context of the first.
+CUresult multi_device(unsigned long long count, void** parameters) {
+  CUcontext first = nullptr, second = nullptr;
+  CUmodule there = nullptr;
+  CUDA_LAUNCH_PARAMS launches[2] = {};
+  const auto set_current = get<CUresult (*)(CUcontext)>("cuCtxSetCurrent");
+  get<CUresult (*)(CUcontext*)>("cuCtxGetCurrent")(&first);
+  launches[0].function = function;
+  launches[0].stream = stream;
+  CUresult result = get<CUresult (*)(CUcontext*, unsigned, CUdevice)>("cuCtxCreate_v2")(&second, 0, 1);
+  if (result == CUDA_SUCCESS) result = get<CUresult (*)(CUmodule*, const void*)>("cuModuleLoadData")(&there, "");
+  if (result == CUDA_SUCCESS)
+    result = get<CUresult (*)(CUfunction*, CUmodule, const char*)>("cuModuleGetFunction")(&launches[1].function, there,
+                                                                                          "kiboko_spin_ns");
+  if (result == CUDA_SUCCESS) result = get<CUresult (*)(CUstream*, unsigned)>("cuStreamCreate")(&launches[1].stream, 1);
+  set_current(first);
+  for (CUDA_LAUNCH_PARAMS& one : launches) {
+    one.grid_x = one.grid_y = one.grid_z = one.block_y = one.block_z = 1;
+    one.block_x = 32;
+    one.kernel_params = parameters;
+  }
+  const auto launch =
+      get<CUresult (*)(CUDA_LAUNCH_PARAMS*, unsigned, unsigned)>("cuLaunchCooperativeKernelMultiDevice");
+  for (unsigned long long i = 0; i < count && result == CUDA_SUCCESS; ++i) result = launch(launches, 2, 0);
+  set_current(second);
+  if (result == CUDA_SUCCESS) result = synchronize();
+  set_current(first);
+  return result;
+}
+
 CUresult run(const char* kind, unsigned long long count, void** parameters) {
+  if (strcmp(kind, "multi-device") == 0) return multi_device(count, parameters);
   if (strcmp(kind, "graph") == 0) return graphs(count, parameters);
   if (strcmp(kind, "streams") == 0) return streams(count, parameters);
   for (const Kind& known : kKinds) {

@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include <gmock/gmock.h>
 
-#include "region/layout.h"
+#include "region/snapshot.h"
 #include "tenant.h"
 
 namespace kiboko::shim_test {
@@ -120,6 +122,27 @@ TEST_P(Use, AccountingNamesTheGrantsOwnAlone) {
   EXPECT_THAT(without.at(3), HasSubstr("nvml-accounting 0 2 ")) << "nothing is changed without a grant";
   stranger.write_line("go");
   stranger.wait();
+}
+
+TEST_P(Use, OfALaunchOnSeveralDevicesIsThatOfEachDevice) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  tenant.grant({{0, 2 * kGiB, 50}, {1, 2 * kGiB, 50}});
+  Process process(work({"multi-device", "40", "1000000", "await"}));
+  EXPECT_EQ(process.read_line(), "multi-device 0");
+  skip_await(process);
+  auto snapshot = std::make_unique<region::RegionSnapshot>();
+  const int fd = ::open(tenant.region_path().c_str(), O_RDONLY | O_CLOEXEC);
+  region::PageError error{};
+  ASSERT_TRUE(region::read_snapshot(fd, region::SnapshotCover::Skip, snapshot.get(), &error)) << error.text;
+  ::close(fd);
+  ASSERT_EQ(snapshot->slot_count, 1U);
+  for (const unsigned device : {0U, 1U}) {
+    EXPECT_EQ(snapshot->slots[0].counters[device].launches, 40U) << device;
+    EXPECT_GE(snapshot->slots[0].counters[device].busy_ns, 40'000'000U) << device;
+    EXPECT_GE(snapshot->devices[device].covered_ns, 39'000'000U) << device;
+  }
+  process.write_line("end");
+  process.wait();
 }
 
 KIBOKO_ON_EVERY_DRIVER(Use);
