@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "capture.h"
+#include "memory.h"
 #include "pool.h"
 
 namespace sim {
@@ -35,7 +36,31 @@ void adopt_lives() {
   }
 }
 
+constexpr std::size_t kDefaultLimits[kLimits] = {1024, 1048576, 8388608, 2, 2048, 128, 0, 0, 0, 0};
+
+// Stacks, printf's buffer and malloc's heap, as far as they are more than a bare context has.
+std::uint64_t memory_of_limit(const Context& context, int limit, std::size_t value) {
+  constexpr int kStack = 0, kHeap = 2;
+  if (limit > kHeap || value <= kDefaultLimits[limit]) return 0;
+  const Product& spec = device_at(context.ordinal).spec;
+  const std::uint64_t each = limit == kStack ? std::uint64_t{spec.sm_count} * threads_per_sm(spec) : 1;
+  return rounded((value - kDefaultLimits[limit]) * each);
+}
+
+CUresult set_limit(Context& context, int limit, std::size_t value) {
+  if (value >> 40 != 0) return CUDA_ERROR_INVALID_VALUE;
+  const std::uint64_t before = memory_of_limit(context, limit, context.limits[limit]);
+  const std::uint64_t after = memory_of_limit(context, limit, value);
+  const int channel = context.queue().channel;
+  if (after > before && !charge(*driver.shared, channel, after - before)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (after < before) refund(*driver.shared, channel, before - after);
+  context.charged += after - before;
+  context.limits[limit] = value;
+  return CUDA_SUCCESS;
+}
+
 CUresult open_context(Context& context) {
+  std::copy(std::begin(kDefaultLimits), std::end(kDefaultLimits), context.limits);
   Queue& queue = context.queue();
   if (const CUresult result = ensure_channel(queue); result != CUDA_SUCCESS) return result;
   context.charged = device_at(context.ordinal).spec.context_mib * kMiB;
@@ -393,7 +418,7 @@ SIM_FN(cuCtxGetLimit, (std::size_t * out, int limit), (out, limit)) {
 }
 SIM_FN(cuCtxSetLimit, (int limit, std::size_t value), (limit, value)) {
   if (limit < 0 || limit >= kLimits) return CUDA_ERROR_UNSUPPORTED_LIMIT;
-  return with_current(&value, [&](Context& context) { return context.limits[limit] = value, CUDA_SUCCESS; });
+  return with_current(&value, [&](Context& context) { return set_limit(context, limit, value); });
 }
 SIM_FN(cuCtxGetCacheConfig, (int* out), (out)) {
   return with_current(out, [&](Context& context) { return *out = context.cache_config, CUDA_SUCCESS; });

@@ -26,12 +26,15 @@ struct Context : Object<Tag::kContext> {
   std::vector<Stream*> streams;  // Driver::lock: created ones and per-thread ones
   std::unordered_set<Module*> modules;
   std::unordered_set<int> peers;
-  std::size_t limits[kLimits] = {1024, 1048576, 8388608, 2, 2048, 128, 0, 0, 0, 0};
+  std::size_t limits[kLimits];
   int cache_config = 0;
   int shared_config = 1;
 
   Queue& queue() const { return *driver.queues[ordinal]; }
 };
+
+// Threads that one multiprocessor holds.
+unsigned threads_per_sm(const Product& spec);
 
 // The current context of this thread; nullptr when there is none or it is gone.
 Context* current_context();

@@ -92,9 +92,7 @@ CUresult attribute_of(const Device& device, int ordinal, int attribute, int& val
       value = static_cast<int>(spec.l2_kib * 1024);
       return CUDA_SUCCESS;
     case 39:
-      value = spec.compute_major == 7 && spec.compute_minor == 5 ? 1024
-              : at_least(spec, 8, 6) && !at_least(spec, 9)       ? 1536
-                                                                 : 2048;
+      value = static_cast<int>(threads_per_sm(spec));
       return CUDA_SUCCESS;
     case 50:
       value = static_cast<int>(device.pci_domain);
@@ -170,6 +168,11 @@ CUresult copy_text(char* out, int size, const std::string& text) {
 }
 
 }  // namespace
+
+unsigned sim::threads_per_sm(const Product& spec) {
+  if (spec.compute_major == 7 && spec.compute_minor == 5) return 1024;
+  return at_least(spec, 8, 6) && !at_least(spec, 9) ? 1536 : 2048;
+}
 
 SIM_FN(cuDeviceGetCount, (int* count), (count)) {
   if (count == nullptr) return CUDA_ERROR_INVALID_VALUE;

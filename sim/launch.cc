@@ -41,6 +41,7 @@ namespace {
 
 CUresult launch_on(Stream& stream, const Launch& launch) {
   KernelCost cost;
+  if (const CUresult loaded = load_kernel(launch.function, *stream.context); loaded != CUDA_SUCCESS) return loaded;
   if (const CUresult result = cost_of(launch, stream.context->ordinal, cost); result != CUDA_SUCCESS) return result;
   if (stream.capture != nullptr) return capture_kernel(stream, launch, cost);
   submit_kernel(stream, cost.duration, cost.sms);

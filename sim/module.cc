@@ -161,25 +161,29 @@ CUresult global_of(Module& module, const char* name, CUdeviceptr* address, std::
   return CUDA_SUCCESS;
 }
 
-// The library's module in the current context, loaded at the first need.
-CUresult module_in_context(Library& library, Module** out) {
-  Context* context = nullptr;
-  if (const CUresult result = require_context(context); result != CUDA_SUCCESS) return result;
+// The library's module in the context, loaded at the first need.
+CUresult module_in(Context& context, Library& library, Module** out) {
   {
     std::lock_guard<std::mutex> lock(module_lock);
-    const auto known = library.loaded.find(context);
+    const auto known = library.loaded.find(&context);
     if (known != library.loaded.end()) {
       *out = known->second;
       return CUDA_SUCCESS;
     }
   }
-  if (const CUresult result = load(*context, library.image.data(), library.image.size(), out); result != CUDA_SUCCESS) {
+  if (const CUresult result = load(context, library.image.data(), library.image.size(), out); result != CUDA_SUCCESS) {
     return result;
   }
   std::lock_guard<std::mutex> lock(module_lock);
   (*out)->library = &library;
-  library.loaded[context] = *out;
+  library.loaded[&context] = *out;
   return CUDA_SUCCESS;
+}
+
+CUresult module_in_context(Library& library, Module** out) {
+  Context* context = nullptr;
+  if (const CUresult result = require_context(context); result != CUDA_SUCCESS) return result;
+  return module_in(*context, library, out);
 }
 
 CUresult make_library(CUlibrary* out, std::string image) {
@@ -194,6 +198,14 @@ CUresult make_library(CUlibrary* out, std::string image) {
 }  // namespace
 
 Function* find_function(CUfunction given) { return object<Function>(given); }
+
+CUresult load_kernel(CUfunction given, Context& context) {
+  const Function* function = find_function(given);
+  if (function == nullptr || function->library == nullptr || function->module != &function->library->names)
+    return CUDA_SUCCESS;
+  Module* module = nullptr;
+  return module_in(context, *function->library, &module);
+}
 
 void free_modules_of(Context& context) {
   std::vector<Module*> modules;

@@ -33,6 +33,9 @@ struct Module : Object<Tag::kModule> {
   struct Library* library = nullptr;
 };
 
+// A CUkernel is launched without a CUfunction: loads its library's code in the context.
+CUresult load_kernel(CUfunction handle, Context& context);
+
 // The function behind a CUfunction or a CUkernel, or nullptr.
 Function* find_function(CUfunction handle);
 

@@ -17,6 +17,7 @@ using CUcontext = struct CUctx_st*;
 using CUmodule = struct CUmod_st*;
 using CUfunction = struct CUfunc_st*;
 using CUlibrary = struct CUlib_st*;
+using CUkernel = struct CUkern_st*;
 using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
 using CUgraph = struct CUgraph_st*;
@@ -338,6 +339,11 @@ CUresult cuStreamEndCaptureToCig(CUstream stream);
 CUresult cuStreamEndCaptureToCig_ptsz(CUstream stream);
 CUresult cuStreamBeginRecaptureToGraph(CUstream stream, int mode, CUgraph graph, void* callback, void* data);
 CUresult cuStreamBeginRecaptureToGraph_ptsz(CUstream stream, int mode, CUgraph graph, void* callback, void* data);
+CUresult cuCtxSetLimit(int limit, std::size_t value);
+CUresult cuFuncLoad(CUfunction function);
+CUresult cuKernelGetFunction(CUfunction* function, CUkernel kernel);
+CUresult cuLibraryGetGlobal(CUdeviceptr* pointer, std::size_t* bytes, CUlibrary library, const char* name);
+CUresult cuLibraryGetModule(CUmodule* module, CUlibrary library);
 CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* launches, unsigned count, unsigned flags);
 
 // ---- NVML ---------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ struct Known {
   std::atomic<bool> created{false};  // by cuCtxCreate; else the primary one, or a part of it
   std::atomic<int> attached{0};      // cuCtxAttach less cuCtxDetach
   std::atomic<std::uint64_t> charged{0};
+  std::atomic<std::uint64_t> limits[kContextLimits] = {};
 };
 Known known[kMaxContexts];  // [0] stays free: index 0 means "not known"
 std::atomic<unsigned> known_limit{1};
@@ -91,7 +92,8 @@ void forget(unsigned index) {
   epoch.fetch_add(1, std::memory_order_release);
   drop_entries_of(index);
   const int device = index_of(known[index].ordinal.load(std::memory_order_relaxed));
-  const std::uint64_t charged = known[index].charged.exchange(0, std::memory_order_relaxed);
+  std::uint64_t charged = known[index].charged.exchange(0, std::memory_order_relaxed);
+  for (std::atomic<std::uint64_t>& limit : known[index].limits) charged += limit.exchange(0, std::memory_order_relaxed);
   if (device >= 0 && charged != 0) account().refund(static_cast<unsigned>(device), charged, ChargeKind::Context);
   known[index].handle.store(kFreeIndex, std::memory_order_release);
 }
@@ -124,6 +126,11 @@ std::uint64_t context_estimate(CUdevice ordinal) {
 }
 
 std::atomic<std::uint32_t> batons[region::kMaxDevices];  // one measurement at a time; who finds it taken does without
+
+// What the next context of this device will cost.
+void remember(CUdevice ordinal, const Overhead& overhead, std::uint64_t bytes) {
+  if (overhead.seen() && bytes != 0) measured_context[ordinal].store(bytes, std::memory_order_relaxed);
+}
 
 bool is_granted(CUdevice ordinal) { return index_of(ordinal) >= 0; }
 
@@ -225,6 +232,19 @@ Place place_of(CUcontext context) {
   return place;
 }
 
+void charge_to_limit(std::uint32_t owner, int limit, std::uint64_t bytes) {
+  known[owner].limits[limit].fetch_add(bytes);
+}
+
+void refund_of_limit(std::uint32_t owner, int limit, std::uint64_t bytes) {
+  std::atomic<std::uint64_t>& word = known[owner].limits[limit];
+  std::uint64_t charged = word.load(), part = 0;
+  do part = bytes < charged ? bytes : charged;
+  while (!word.compare_exchange_weak(charged, charged - part));
+  const int device = index_of(known[owner].ordinal.load(std::memory_order_relaxed));
+  if (device >= 0 && part != 0) account().refund(static_cast<unsigned>(device), part, ChargeKind::Context);
+}
+
 // ---- measuring -----------------------------------------------------------------------------------------------------
 
 namespace {
@@ -288,13 +308,12 @@ bool Overhead::finish(std::uint64_t* bytes) {
   if (measured_ && free_memory(&free_after) && account().total(device_) == total_before_ &&
       free_after <= free_before_ && free_before_ - free_after <= plausible(kind_, estimate_)) {
     actual = (free_before_ - free_after + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
-    if (kind_ == ChargeKind::Context && actual != 0)
-      measured_context[ordinal_].store(actual, std::memory_order_relaxed);
+    seen_ = true;
   }
+  *bytes = actual;
   if (actual > estimate_ && !admit(device_, actual - estimate_, kind_)) return false;
   if (actual < estimate_) account().refund(device_, estimate_ - actual, kind_);
   admitted_ = false;
-  *bytes = actual;
   return true;
 }
 
@@ -318,6 +337,7 @@ CUresult create(CUcontext* out, CUdevice ordinal, Call&& call) {
     *out = nullptr;
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
+  remember(ordinal, overhead, bytes);
   bool first_sight = false;
   unsigned index = learn(*out, ordinal, true, &first_sight);
   if (index != 0 && !first_sight) {  // the handle of one that went unseen
@@ -385,6 +405,7 @@ CUresult retain(CUcontext* out, CUdevice ordinal) {
     *out = nullptr;
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
+  remember(ordinal, overhead, bytes);
   if (!set_primary_charge(ordinal, bytes)) account().refund(device, bytes, ChargeKind::Context);  // two came at once
   bool first_sight = false;
   learn(*out, ordinal, false, &first_sight);

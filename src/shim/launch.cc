@@ -2,6 +2,7 @@
 #include "shim/launch.h"
 
 #include "shim/activity.h"
+#include "shim/code.h"
 #include "shim/governor.h"
 #include "shim/graph.h"
 #include "shim/route.h"
@@ -134,11 +135,15 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   }
   const Price price = pay(context, stream_state, stream, cost);
   l.left_ns -= price.ns;
+  const bool first_launch = !price.known && before_first_launch(unit.handle);
   if (watched(device_of(context))) {
     const std::int64_t now = monotonic_ns();
     say_busy_until(device_of(context), now + in_flight(context).expected_ns + price.ns);
   }
-  if (!open_segment(context, stream_state, stream, !predictable(context, stream_state, cost))) return;
+  if (!open_segment(context, stream_state, stream, !predictable(context, stream_state, cost))) {
+    l.close_after = first_launch ? 1 : 0;
+    return;
+  }
   note_kind(stream_state, cost);
   l.first = 1;
   l.handle = unit.handle;
@@ -184,9 +189,9 @@ bool gate(CUstream stream, const Unit& unit) {
 
 void after_launch() {
   lease.close_after = 0;
-  if (lease.stream_state == nullptr) return;
   const RelaxedCapture relaxed;
-  close_segment(*lease.stream_state, lease.stream, false);
+  if (lease.stream_state != nullptr) close_segment(*lease.stream_state, lease.stream, false);
+  after_first_launch();  // takes its time, which is not the launch's
 }
 
 }  // namespace kiboko::shim
@@ -282,6 +287,7 @@ void end_launch_on(CUstream stream) {
   ContextState* const there = capturing(stream) ? nullptr : current_context();
   StreamState* const on = there == nullptr ? nullptr : stream_state(*there, stream);
   if (on != nullptr) close_segment(*on, stream, false);
+  after_first_launch();
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // that cannot be trusted (somebody else of the grant moved) nothing is charged here, and the agent's correction counts
 // it. A module goes with its context, a library does not.
 #include "shim/charge.h"
+#include "shim/code.h"
 #include "shim/context.h"
 
 using namespace kiboko::shim;
@@ -102,5 +103,7 @@ SHIM_EXPORT CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* path,
 
 SHIM_EXPORT CUresult cuLibraryUnload(CUlibrary library) {
   if (!ready(real.cuLibraryUnload)) return CUDA_ERROR_NOT_INITIALIZED;
-  return unload(libraries, library, [=] { return real.cuLibraryUnload(library); });
+  const CUresult result = unload(libraries, library, [=] { return real.cuLibraryUnload(library); });
+  if (result == CUDA_SUCCESS && active()) drop_code(library);
+  return result;
 }

@@ -32,6 +32,7 @@ extern const Hook kHooks[kHookCount];
   X(cuArrayGetMemoryRequirements, CUresult, (CUDA_ARRAY_MEMORY_REQUIREMENTS*, CUarray, CUdevice))                   \
   X(cuCtxGetCurrent, CUresult, (CUcontext*))                                                                        \
   X(cuCtxGetDevice, CUresult, (CUdevice*))                                                                          \
+  X(cuCtxGetLimit, CUresult, (std::size_t*, int))                                                                   \
   X(cuCtxSetCurrent, CUresult, (CUcontext))                                                                         \
   X(cuDeviceGet, CUresult, (CUdevice*, int))                                                                        \
   X(cuDeviceGetAttribute, CUresult, (int*, int, CUdevice))                                                          \
@@ -54,6 +55,7 @@ extern const Hook kHooks[kHookCount];
   X(cuGraphMemAllocNodeGetParams, CUresult, (CUgraphNode, CUDA_MEM_ALLOC_NODE_PARAMS*))                             \
   X(cuGraphMemFreeNodeGetParams, CUresult, (CUgraphNode, CUdeviceptr*))                                             \
   X(cuGraphNodeGetType, CUresult, (CUgraphNode, int*))                                                              \
+  X(cuKernelGetLibrary, CUresult, (CUlibrary*, CUkernel))                                                           \
   X(cuMemGetAddressRange_v2, CUresult, (CUdeviceptr*, std::size_t*, CUdeviceptr))                                   \
   X(cuMemGetAllocationGranularity, CUresult, (std::size_t*, const CUmemAllocationProp*, int))                       \
   X(cuMemGetAllocationPropertiesFromHandle, CUresult, (CUmemAllocationProp*, CUmemGenericAllocationHandle))         \

@@ -1,6 +1,6 @@
 # Device memory: the program that allocates in every way there is, and the tests that watch it.
 add_executable(shim_memory_program EXCLUDE_FROM_ALL memory_program.cc memory_walk.cc memory_cases.cc
-  memory_graphs.cc memory_faults.cc memory_shared.cc
+  memory_graphs.cc memory_faults.cc memory_shared.cc memory_code.cc
   ${PROJECT_SOURCE_DIR}/src/shim/elf.cc)
 target_compile_options(shim_memory_program PRIVATE -Wall -Wextra -Werror)
 set_target_properties(shim_memory_program PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/shim

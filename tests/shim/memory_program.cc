@@ -79,7 +79,7 @@ int main(int count, char** arguments) {
   region_path = arguments[1];
   ordinal = atoi(arguments[2]);
   for (int i = 4; i < count; ++i) numbers.push_back(strtoul(arguments[i], nullptr, 0));
-  for (const auto& list : {walks(), cases(), graph_cases(), fault_cases(), shared_cases()})
+  for (const auto& list : {walks(), cases(), graph_cases(), fault_cases(), shared_cases(), code_cases()})
     for (const Scenario& scenario : list)
       if (strcmp(scenario.name, arguments[3]) == 0) return scenario.run(), 0;
   fprintf(stderr, "unknown scenario '%s'\n", arguments[3]);

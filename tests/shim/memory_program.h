@@ -73,5 +73,6 @@ std::vector<Scenario> cases();
 std::vector<Scenario> graph_cases();
 std::vector<Scenario> fault_cases();
 std::vector<Scenario> shared_cases();
+std::vector<Scenario> code_cases();
 
 }  // namespace memory_program

@@ -56,6 +56,19 @@ TEST_P(Memory, OfAContextGoesWithIt) {
   expect_agreement({"contexts"});
 }
 
+TEST_P(Memory, ThatAContextKeepsForItsLimitsIsChargedWhileTheyAreRaised) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"limits"});
+  tenant.grant({{0, kGiB}});
+  expect_agreement({"limits-beyond", std::to_string(kGiB)});
+}
+
+TEST_P(Memory, OfCodeIsChargedWhenItIsFirstUsed) {
+  tenant.grant({{0, kBeyondTheDevice}});
+  expect_agreement({"lazy-libraries"});
+  expect_agreement({"first-launches"});
+}
+
 TEST_P(Memory, OfThePrimaryContextIsChargedOnceAndRefundedAtTheEnd) {
   tenant.grant({{0, kBeyondTheDevice}});
   expect_agreement({"primary"});
