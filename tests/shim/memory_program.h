@@ -51,6 +51,8 @@ unsigned long number(std::size_t index);  // arguments of the scenario
 
 // cuInit, the first context, and the way to the driver's own functions.
 void start();
+void find_driver_info();         // the second half of start(), for those who make their own contexts
+[[noreturn]] void exec_again();  // the same program with the same arguments
 void* past_the_interposer(const char* name);
 void* find_past_the_interposer(const char* name);  // null: this driver has none
 
@@ -74,5 +76,6 @@ std::vector<Scenario> graph_cases();
 std::vector<Scenario> fault_cases();
 std::vector<Scenario> shared_cases();
 std::vector<Scenario> code_cases();
+std::vector<Scenario> crowds();
 
 }  // namespace memory_program
