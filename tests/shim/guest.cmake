@@ -7,7 +7,7 @@ set_target_properties(shim_deep PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINA
 add_library(shim_lingering SHARED EXCLUDE_FROM_ALL lingering_library.cc)
 set_target_properties(shim_lingering PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/shim)
 add_executable(shim_guest_program EXCLUDE_FROM_ALL guest_program.cc guest_fork.cc guest_exit.cc guest_memory.cc
-  guest_limits.cc guest_loader.cc)
+  guest_limits.cc guest_loader.cc guest_storm.cc)
 target_compile_options(shim_guest_program PRIVATE -Wall -Wextra -Werror)
 target_compile_definitions(shim_guest_program PRIVATE DEEP_LIBRARY="$<TARGET_FILE:shim_deep>")
 target_include_directories(shim_guest_program PRIVATE ${PROJECT_SOURCE_DIR}/src)
@@ -17,7 +17,7 @@ target_link_libraries(shim_guest_program PRIVATE shim_lingering Threads::Threads
 add_dependencies(shim_guest_program shim_deep)
 
 if(BUILD_TESTING)
-  add_executable(shim_guest_test process.cc tenant.cc guest_test.cc sandbox_test.cc)
+  add_executable(shim_guest_test process.cc tenant.cc guest_test.cc sandbox_test.cc storm_test.cc)
   target_link_libraries(shim_guest_test PRIVATE kiboko_region kiboko_warnings GTest::gmock GTest::gtest_main)
   target_compile_definitions(shim_guest_test PRIVATE $<TARGET_PROPERTY:shim_test,COMPILE_DEFINITIONS>)
   add_dependencies(shim_guest_test kiboko standin_cuda standin_nvml kiboko_sim_cuda kiboko_sim_nvml shim_probe

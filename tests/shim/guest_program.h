@@ -58,12 +58,22 @@ void vfork_and_exec();
 void headless();
 void deep_binding();
 void another_namespace();
+void kill_storm();
 
 inline constexpr Scenario kScenarios[] = {
-    {"fork-storm", fork_storm},       {"exit-busy", exit_busy},         {"private-memory", private_memory},
-    {"no-membarrier", no_membarrier}, {"no-futex", no_futex},           {"no-more-files", no_more_files},
-    {"no-files", no_files},           {"shared-memory", shared_memory}, {"vfork", vfork_and_exec},
-    {"headless", headless},           {"deep-binding", deep_binding},   {"another-namespace", another_namespace},
+    {"fork-storm", fork_storm},
+    {"exit-busy", exit_busy},
+    {"private-memory", private_memory},
+    {"no-membarrier", no_membarrier},
+    {"no-futex", no_futex},
+    {"no-more-files", no_more_files},
+    {"no-files", no_files},
+    {"shared-memory", shared_memory},
+    {"vfork", vfork_and_exec},
+    {"headless", headless},
+    {"deep-binding", deep_binding},
+    {"another-namespace", another_namespace},
+    {"storm", kill_storm},
 };
 
 }  // namespace guest_program
