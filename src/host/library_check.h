@@ -1,8 +1,8 @@
 // Which processes have the library in their address space. One that was executed without it keeps the slot of the
 // program before it, and only its memory map tells.
 //
-// Used on the Host's loop. Reading the map of a large program takes the kernel a millisecond or two and holds the
-// program's own mmap calls up meanwhile, so that few are read at a time, the newest processes first.
+// Used on the Host's loop. Reading the map of a program with 3,000 mappings takes some milliseconds, and holds the
+// program's own mmap calls up meanwhile. So few are read at a time: four of newcomers and suspects, one if all is well.
 #pragma once
 
 #include <map>
