@@ -71,6 +71,10 @@ Result<RegionView> RegionReader::read(const std::string& path, const Grant& gran
   RegionView view;
   for (unsigned i = 0; i < snapshot_->slot_count; ++i) {
     RegionSlotView slot = view_of(snapshot_->slots[i], grant.devices.size(), own_namespace);
+    // The tenant's word: it would cover whomever it names.
+    if (slot.host_pid != 0 && slot.process.pid_namespace != own_namespace)
+      if (const auto inside = identify_from_inside(slot.host_pid); !inside || *inside != slot.process)
+        slot.host_pid = 0;
     if (liveness(slot.process) != Liveness::Gone) view.slots.push_back(std::move(slot));
   }
   for (unsigned i = 0; i < snapshot_->device_count; ++i) {

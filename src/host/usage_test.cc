@@ -134,6 +134,19 @@ TEST_F(RegionFile, ChargesOfALivingProcessAreSeen) {
   EXPECT_EQ(view.slots[0].charged[0], 3_MiB);
 }
 
+TEST_F(RegionFile, AProcessThatAContainersSlotNamesIsNotBelieved) {
+  fill();
+  region::Slot slot;
+  region::PageError error{};
+  ASSERT_TRUE(region::claim_slot(region_, region::ProcessIdentity::self(), 1, &slot, &error)) << error.text;
+  region::SlotIdentity& identity = region_.ext().slots[slot.index];
+  identity.pid_ns.store(identity.pid_ns.load() + 1);
+  identity.host_pid.store(static_cast<std::uint32_t>(::getppid()));
+  const RegionView view = reader_.read(path(), a_grant("g-0")).value();
+  ASSERT_EQ(view.slots.size(), 1U);
+  EXPECT_EQ(view.slots[0].host_pid, 0);
+}
+
 TEST_F(RegionFile, TheSlotOfADeadProcessCountsForNothing) {
   fill();
   const pid_t child = ::fork();
