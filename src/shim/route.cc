@@ -181,11 +181,30 @@ void assign(F& target, void* pointer) {
   memcpy(&target, &pointer, sizeof pointer);
 }
 
+// Of what every driver has, some is called without a look whether it is there. Where it is not, it answers so.
+template <class... Arguments>
+CUresult lacking(Arguments...) {
+  return CUDA_ERROR_NOT_SUPPORTED;
+}
+template <class... Arguments>
+void fill_gap(CUresult (*&function)(Arguments...)) {
+  if (function == nullptr) function = lacking<Arguments...>;
+}
+
 void fill_cuda(const LoadedLibrary& library) {
   fill_hooked(library, true);
 #define X(name, result, arguments) assign(real.name, find_symbol(library, #name));
   KIBOKO_DRIVER_CALLS(X)
 #undef X
+  fill_gap(real.cuCtxGetDevice);
+  // An event that cannot be told the time of would only be waited for.
+  if (real.cuEventElapsedTime == nullptr || real.cuEventQuery == nullptr || real.cuEventRecord == nullptr)
+    real.cuEventCreate = nullptr;
+  fill_gap(real.cuEventCreate);
+  fill_gap(real.cuEventElapsedTime);
+  fill_gap(real.cuEventQuery);
+  fill_gap(real.cuEventRecord);
+  fill_gap(real.cuMemPoolGetAttribute);
 }
 
 void fill_nvml(const LoadedLibrary& library) {

@@ -2,6 +2,11 @@
 // the same, and leaves the driver with as much taken. The calls are made by calls.cc.
 #include <gmock/gmock.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "region/test_files.h"
+#include "shim/table.h"
 #include "tenant.h"
 
 namespace kiboko::shim_test {
@@ -53,6 +58,65 @@ TEST_P(Calls, AreAnsweredAsByTheDriverWhereEverythingIsOnlyCounted) {
 }
 
 KIBOKO_ON_EVERY_DRIVER(Calls);
+
+// ---- drivers that lack something
+
+const char* const kNames[] = {
+#define CUDA_HOOK(symbol, base, version, mode) #symbol,
+#define NVML_HOOK(symbol) #symbol,
+#include "shim/hooks.def"
+#undef CUDA_HOOK
+#undef NVML_HOOK
+#define X(name, result, arguments) #name,
+    KIBOKO_DRIVER_CALLS(X) KIBOKO_NVML_CALLS(X)
+#undef X
+};
+
+class CallsOfAPoorDriver : public Calls {
+ protected:
+  // A copy of the driver in which nobody finds `name`: it is another one in the table of names, which comes first.
+  // False: it does not have it anyway.
+  bool lacks(const std::string& name) {
+    const bool nvml = name.rfind("nvml", 0) == 0;
+    std::filesystem::create_directory(tenant.path("driver"));
+    for (const char* library : {"libcuda.so.1", "libnvidia-ml.so.1"}) {
+      std::string bytes = region::file_bytes(std::string(GetParam().folder) + "/" + library);
+      if (nvml == (library[3] == 'n')) {
+        const auto at = bytes.find(std::string(1, '\0') + name + std::string(1, '\0'));
+        if (at == std::string::npos) return false;
+        bytes[at + 1] = 'X';
+      }
+      std::ofstream(tenant.path("driver/") + library, std::ios::binary | std::ios::trunc) << bytes;
+    }
+    tenant.environment["LD_LIBRARY_PATH"] = tenant.path("driver");
+    return true;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, CallsOfAPoorDriver, testing::Values(drivers().front()),
+                         [](const testing::TestParamInfo<Driver>& row) { return std::string(row.param.name); });
+
+// Where something is needed that is not there, CUDA may be refused; but nobody is killed for it.
+TEST_P(CallsOfAPoorDriver, NeverKillTheProgram) {
+  std::vector<Share> shares;
+  for (unsigned i = 0; i < tenant.devices().size(); ++i) shares.push_back({i, 0});
+  unsigned compared = 0;
+  for (const char* name : kNames) {
+    SCOPED_TRACE(name);
+    if (!lacks(name)) continue;
+    tenant.environment.erase("KIBOKO_GRANT");
+    tenant.with_shim(false);
+    const Ended plain = tenant.run(calls());
+    tenant.with_shim(true);
+    if (plain.exit_code != 0) continue;  // the driver itself does not do without
+    const Ended beside = tenant.run(calls());
+    EXPECT_EQ(beside.exit_code, 0) << beside.err;
+    EXPECT_EQ(beside.out, plain.out);
+    tenant.grant(shares);
+    EXPECT_EQ(tenant.run(calls()).exit_code, 0);
+    ++compared;
+  }
+  EXPECT_GT(compared, 80u);
+}
 
 }  // namespace
 }  // namespace kiboko::shim_test

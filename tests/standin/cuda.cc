@@ -189,7 +189,8 @@ TWIN(cuStreamBeginCapture, (Stream* s), s == nullptr ? kInvalid : (s->capturing 
 TWIN(cuStreamBeginCapture_v2, (Stream* s, int), s == nullptr ? kInvalid : (s->capturing = 1, kOk))
 TWIN(cuStreamBeginCaptureToGraph, (Stream* s, void*, void*, void*, size_t, int), s == nullptr ? kInvalid : (s->capturing = 1, kOk))
 TWIN(cuStreamEndCapture, (Stream* s, void** out), (s->capturing = 0, make(out, 3)))
-TWIN(cuStreamIsCapturing, (Stream* s, int* status), (*status = s != nullptr ? s->capturing : 0, kOk))
+TWIN(cuStreamIsCapturing, (Stream* s, int* status),
+     (*status = reinterpret_cast<uintptr_t>(s) > 2 ? s->capturing : 0, kOk))  // 1 and 2 name the default streams
 SAME(cuThreadExchangeStreamCaptureMode, (int*), kOk)
 SAME(cuStreamCreate, (Stream** out, unsigned), (*out = new Stream{}, kOk))
 SAME(cuStreamDestroy, (Stream* s), (delete s, kOk))
