@@ -18,10 +18,11 @@ constexpr double kNotLent = 500;   // that little, and a little more, so that a 
 
 // `busy` is not empty.
 int next_in_round(std::uint64_t busy, const TurnState& state) {
+  const auto held_until = [&](int grant) { return state.held_until[static_cast<std::size_t>(grant)]; };
   int next = __builtin_ctzll(busy);
   for (std::uint64_t rest = busy & (busy - 1); rest != 0; rest &= rest - 1) {
     const int candidate = __builtin_ctzll(rest);
-    if (state.held_until[candidate] < state.held_until[next]) next = candidate;
+    if (held_until(candidate) < held_until(next)) next = candidate;
   }
   return next;
 }
@@ -124,7 +125,7 @@ std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnSt
                                        std::clamp(timelines[static_cast<std::size_t>(holder)].processes, 1.0, 1024.0));
       }
       state.left_ns -= std::min(state.left_ns, region::kCoverBitNs);
-      state.held_until[holder] = state.bits;
+      state.held_until[static_cast<std::size_t>(holder)] = state.bits;
       for (int i = 0; i < count; ++i)
         if ((busy >> i & 1) != 0 && i != holder) others[static_cast<std::size_t>(i)] += region::kCoverBitNs;
     }

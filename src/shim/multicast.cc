@@ -13,10 +13,10 @@ std::uint64_t bind_key(std::uint64_t object, unsigned device, std::uint64_t offs
   return ((object ^ offset) * 0x9e3779b97f4a7c15ULL ^ device << 1) | 1;
 }
 
-Held held_by(const HandleEntry& bind) { return {bind.link, bind.link_serial, bind.device}; }
+HeldMemory held_by(const HandleEntry& bind) { return {bind.link, bind.link_serial, bind.device}; }
 
 template <class Call>
-CUresult bind(std::uint64_t object, std::size_t object_offset, bool known, const Held& held, Call call) {
+CUresult bind(std::uint64_t object, std::size_t object_offset, bool known, const HeldMemory& held, Call call) {
   const CUresult result = call();
   if (!known) return result;
   HandleEntry entry{}, displaced, owner{};
@@ -41,7 +41,7 @@ template <class Call>
 CUresult bind_handle(std::uint64_t object, std::size_t object_offset, std::uint64_t handle, Call call) {
   const Gate gate = enter();
   if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
-  Held held{};
+  HeldMemory held{};
   const bool known = gate == Gate::Account && hold(handle, &held);
   return bind(object, object_offset, known, held, call);
 }
@@ -50,7 +50,7 @@ template <class Call>
 CUresult bind_mapped(std::uint64_t object, std::size_t object_offset, std::uint64_t address, Call call) {
   const Gate gate = enter();
   if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
-  Held held{};
+  HeldMemory held{};
   const bool known = gate == Gate::Account && hold_mapped(address, &held);
   return bind(object, object_offset, known, held, call);
 }

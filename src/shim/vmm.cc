@@ -126,19 +126,19 @@ void forget_mappings(std::uint64_t address, std::uint64_t bytes) {
 
 namespace kiboko::shim {
 
-bool hold(std::uint64_t handle, Held* held) {
+bool hold(std::uint64_t handle, HeldMemory* held) {
   HandleEntry entry{};
   if (!add_reference(handle, &entry)) return false;
   *held = {handle, entry.serial, entry.device};
   return true;
 }
 
-bool hold_mapped(std::uint64_t address, Held* held) {
+bool hold_mapped(std::uint64_t address, HeldMemory* held) {
   HandleEntry mapping{};
   return find_mapping(address, &mapping) && hold(mapping.link, held);
 }
 
-void let_go(const Held& held) { drop_reference(held.handle, held.serial); }
+void let_go(const HeldMemory& held) { drop_reference(held.handle, held.serial); }
 
 bool remember_multicast(std::uint64_t handle) { return remember(handle, 0, 0, 0, 0, kMulticast); }
 

@@ -7,15 +7,15 @@
 
 namespace kiboko::shim {
 
-struct Held {
+struct HeldMemory {
   std::uint64_t handle;
   std::uint32_t serial;
   std::uint16_t device;  // of the grant
 };
 
-bool hold(std::uint64_t handle, Held* held);
-bool hold_mapped(std::uint64_t address, Held* held);
-void let_go(const Held& held);
+bool hold(std::uint64_t handle, HeldMemory* held);
+bool hold_mapped(std::uint64_t address, HeldMemory* held);
+void let_go(const HeldMemory& held);
 
 // A multicast object lives as memory does, by references and mappings, and is charged to nobody. False: no room for it.
 bool remember_multicast(std::uint64_t handle);
