@@ -206,6 +206,74 @@ void call_pools() {
   WRONG(cuMemPoolImportFromShareableHandle, &imported, nullptr, 1, 0);
 }
 
+void call_copies() {
+  static char host[4096];
+  const long long nothing[64] = {};
+  const auto address = reinterpret_cast<CUdeviceptr>(host);
+  const CUmemLocation here{CU_MEM_LOCATION_TYPE_DEVICE, 0};
+  CUdeviceptr at = 0, managed = 0;
+  CALL(cuMemAlloc_v2, &at, 16 * kMiB);
+  const CUdeviceptr_v1 narrow = 0x1000;
+  CALL(cuMemAllocManaged, &managed, kMiB, 1);
+  CALL(cuMemPrefetchAsync, managed, kMiB, 0, stream);
+  CALL(cuMemPrefetchAsync_ptsz, managed, kMiB, 0, nullptr);
+  CALL(cuMemPrefetchAsync_v2, managed, kMiB, here, 0, stream);
+  CALL(cuMemPrefetchAsync_v2_ptsz, managed, kMiB, here, 0, nullptr);
+  CALL(cuMemcpyHtoDAsync_v2, at, host, sizeof host, stream);
+  CALL(cuMemcpyHtoDAsync_v2_ptsz, at, host, sizeof host, nullptr);
+  CALL(cuMemcpyHtoDAsync, narrow, host, 64, stream);
+  CALL(cuMemcpyDtoHAsync_v2, host, at, sizeof host, stream);
+  CALL(cuMemcpyDtoHAsync_v2_ptsz, host, at, sizeof host, nullptr);
+  CALL(cuMemcpyDtoHAsync, host, narrow, 64, stream);
+  CALL(cuMemcpyDtoDAsync_v2, at, at + kMiB, kMiB, stream);
+  CALL(cuMemcpyDtoDAsync_v2_ptsz, at, at + kMiB, kMiB, nullptr);
+  CALL(cuMemcpyDtoDAsync, narrow, narrow, 64, stream);
+  CALL(cuMemcpyAsync, at, address, sizeof host, stream);
+  CALL(cuMemcpyAsync_ptsz, at, address, sizeof host, nullptr);
+  CALL(cuMemcpyPeerAsync, at, context, at + kMiB, context, kMiB, stream);
+  CALL(cuMemcpyPeerAsync_ptsz, at, context, at + kMiB, context, kMiB, nullptr);
+  CALL(cuMemcpy2DAsync, nothing, stream);
+  CALL(cuMemcpy2DAsync_v2, nothing, stream);
+  CALL(cuMemcpy2DAsync_v2_ptsz, nothing, nullptr);
+  CALL(cuMemcpy3DAsync, nothing, stream);
+  CALL(cuMemcpy3DAsync_v2, nothing, stream);
+  CALL(cuMemcpy3DAsync_v2_ptsz, nothing, nullptr);
+  CALL(cuMemcpy3DPeerAsync, nothing, stream);
+  CALL(cuMemcpy3DPeerAsync_ptsz, nothing, nullptr);
+  CALL(cuMemsetD8Async, at, 1, 100, stream);
+  CALL(cuMemsetD8Async_ptsz, at, 1, 100, nullptr);
+  CALL(cuMemsetD16Async, at, 1, 100, stream);
+  CALL(cuMemsetD16Async_ptsz, at, 1, 100, nullptr);
+  CALL(cuMemsetD32Async, at, 1, 100, stream);
+  CALL(cuMemsetD32Async_ptsz, at, 1, 100, nullptr);
+  CALL(cuMemsetD2D8Async, at, 512, 1, 100, 3, stream);
+  CALL(cuMemsetD2D8Async_ptsz, at, 512, 1, 100, 3, nullptr);
+  CALL(cuMemsetD2D16Async, at, 512, 1, 100, 3, stream);
+  CALL(cuMemsetD2D16Async_ptsz, at, 512, 1, 100, 3, nullptr);
+  CALL(cuMemsetD2D32Async, at, 512, 1, 100, 3, stream);
+  CALL(cuMemsetD2D32Async_ptsz, at, 512, 1, 100, 3, nullptr);
+  CALL(cuCtxSynchronize);
+  CALL(cuMemFree_v2, managed);
+  CALL(cuMemFree_v2, at);
+}
+
+void call_multicast() {
+  CUmemAllocationProp properties{};
+  properties.type = 1;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
+  const long long nothing[16] = {};
+  CUmemGenericAllocationHandle object = 0, handle = 0;
+  CALL(cuMemCreate, &handle, kBlock, &properties, 0);
+  CALL(cuMulticastCreate, &object, nothing);
+  CALL(cuMulticastBindMem, object, 0, handle, 0, kBlock, 0);
+  CALL(cuMulticastUnbind, object, 0, 0, kBlock);
+  CALL(cuMulticastBindMem_v2, object, 0, 0, handle, 0, kBlock, 0);
+  CALL(cuMulticastUnbind, object, 0, 0, kBlock);
+  WRONG(cuMulticastBindAddr, object, 0, 0x1234567, kBlock, 0);
+  WRONG(cuMulticastBindAddr_v2, object, 0, 0, 0x1234567, kBlock, 0);
+  CALL(cuMemRelease, handle);
+}
+
 void call_handles() {
   CUmemAllocationProp properties{};
   properties.type = 1;
@@ -245,6 +313,20 @@ void call_code() {
   WRONG(cuModuleUnload, nullptr);
   if (CALL(cuLibraryLoadData, &library, "", nullptr, nullptr, 0, nullptr, nullptr, 0) == 0)
     CALL(cuLibraryUnload, library);
+  if (CALL(cuLibraryLoadData, &library, "", nullptr, nullptr, 0, nullptr, nullptr, 0) == 0) {
+    CUmodule inside = nullptr;
+    CUdeviceptr global = 0;
+    std::size_t bytes = 0;
+    CALL(cuLibraryGetModule, &inside, library);
+    show_set("module", inside);
+    CALL(cuLibraryGetGlobal, &global, &bytes, library, "nothing");
+    CALL(cuLibraryUnload, library);
+  }
+  WRONG(cuKernelGetFunction, nullptr, nullptr);
+  CALL(cuFuncLoad, function);
+  CALL(cuCtxSetLimit, 0, 2048);
+  CALL(cuCtxSetLimit, 2, 16 * kMiB);
+  WRONG(cuCtxSetLimit, 99, 1);
   if (CALL(cuLibraryLoadFromFile, &library, "/nowhere", nullptr, nullptr, 0, nullptr, nullptr, 0) == 0)
     CALL(cuLibraryUnload, library);
   WRONG(cuLibraryUnload, nullptr);
@@ -297,6 +379,15 @@ void call_graphs() {
   if (CALL(cuStreamBeginCaptureToGraph, stream, graph, nullptr, nullptr, 0, 2) == 0)
     CALL(cuStreamEndCapture, stream, &captured);
   if (CALL(cuStreamBeginCaptureToGraph_ptsz, stream, graph, nullptr, nullptr, 0, 2) == 0)
+    CALL(cuStreamEndCapture_ptsz, stream, &captured);
+  long long parameters[16] = {};
+  if (CALL(cuStreamBeginCaptureToCig, stream, parameters) == 0) CALL(cuStreamEndCaptureToCig, stream);
+  if (CALL(cuStreamBeginCaptureToCig_ptsz, stream, parameters) == 0) CALL(cuStreamEndCaptureToCig_ptsz, stream);
+  WRONG(cuStreamEndCaptureToCig, stream);
+  WRONG(cuStreamEndCaptureToCig_ptsz, stream);
+  if (CALL(cuStreamBeginRecaptureToGraph, stream, 2, graph, nullptr, nullptr) == 0)
+    CALL(cuStreamEndCapture, stream, &captured);
+  if (CALL(cuStreamBeginRecaptureToGraph_ptsz, stream, 2, graph, nullptr, nullptr) == 0)
     CALL(cuStreamEndCapture_ptsz, stream, &captured);
   CUDA_GRAPH_INSTANTIATE_PARAMS wanted{};
   if (CALL(cuGraphInstantiate, &other, graph, nullptr, nullptr, 0) == 0) CALL(cuGraphExecDestroy, other);
@@ -357,6 +448,12 @@ void call_nvml() {
   show("total", more.total), show("used", more.used), show("reserved", more.reserved);
   more.version = 5;
   CALL(nvmlDeviceGetMemoryInfo_v2, device, &more);
+  nvmlUtilization_t rates{};
+  CALL(nvmlDeviceGetUtilizationRates, device, &rates);
+  WRONG(nvmlDeviceGetUtilizationRates, device, nullptr);
+  LIST(nvmlDeviceGetAccountingPids, unsigned);
+  nvmlAccountingStats_t stats{};
+  WRONG(nvmlDeviceGetAccountingStats, device, 1, &stats);
   LIST(nvmlDeviceGetComputeRunningProcesses, nvmlProcessInfo_v1_t);
   LIST(nvmlDeviceGetComputeRunningProcesses_v2, nvmlProcessInfo_v2_t);
   LIST(nvmlDeviceGetComputeRunningProcesses_v3, nvmlProcessInfo_v2_t);
@@ -391,7 +488,9 @@ int main(int count, char** arguments) {
   call_memory();
   call_arrays();
   call_pools();
+  call_copies();
   call_handles();
+  call_multicast();
   call_code();
   call_launches();
   call_graphs();
