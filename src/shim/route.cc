@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -226,10 +227,14 @@ bool learn(const LoadedLibrary& library, bool cuda) {
   if (!library) return false;
   std::atomic<bool>& known = cuda ? cuda_known : nvml_known;
   // Two threads may look up at once; the loser waits for a walk over one symbol table, with no lock of the loader held.
+  // A fork that had begun before we watched for it leaves its child with the walk of a thread that it does not have.
+  const int self = ::getpid();
   int expected = 0;
-  while (!discovering.compare_exchange_weak(expected, 1, std::memory_order_acquire)) {
-    expected = 0;
-    region::os::yield_cpu();
+  while (!discovering.compare_exchange_weak(expected, self, std::memory_order_acquire)) {
+    if (expected == self || expected == 0) {
+      expected = 0;
+      region::os::yield_cpu();
+    }
   }
   if (!known.load(std::memory_order_relaxed)) {
     (cuda ? cuda_library : nvml_library) = library;
