@@ -6,6 +6,7 @@
 
 #include "shim/charge.h"
 #include "shim/context.h"
+#include "shim/governor.h"
 #include "shim/launch.h"
 #include "shim/pointers.h"
 
@@ -73,7 +74,8 @@ void drop_code(CUlibrary library) {
 bool before_first_launch(const void* function) {
   if (!first_time(function)) return false;
   const Place place = current_place();
-  if (place.device < 0) return false;
+  // What another process has charged and takes only now would be held for code, and for as long as the context lives.
+  if (place.device < 0 || !alone_on(static_cast<unsigned>(place.device), monotonic_ns())) return false;
   UnderWay& mine = under_way[place.device];
   const Lease* nobody = nullptr;
   if (!mine.thread.compare_exchange_strong(nobody, &lease, std::memory_order_acquire)) return false;

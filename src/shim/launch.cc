@@ -135,7 +135,8 @@ void launch_on(ContextState& context, StreamState& stream_state, CUstream stream
   }
   const Price price = pay(context, stream_state, stream, cost);
   l.left_ns -= price.ns;
-  const bool first_launch = !price.known && before_first_launch(unit.handle);
+  const bool is_kernel = unit.volume != 0;  // a graph's code is loaded when it is instantiated
+  const bool first_launch = is_kernel && !price.known && before_first_launch(unit.handle);
   if (watched(device_of(context))) {
     const std::int64_t now = monotonic_ns();
     say_busy_until(device_of(context), now + in_flight(context).expected_ns + price.ns);
