@@ -23,7 +23,7 @@ template <class T>
 class Pages {
  public:
   explicit Pages(std::size_t count)
-      : bytes_(room_for((count == 0 ? 1 : count) * sizeof(T))), items_(static_cast<T*>(take_room(bytes_))) {}
+      : bytes_(room_for((count == 0 ? 1 : count) * kItemBytes)), items_(static_cast<T*>(take_room(bytes_))) {}
   ~Pages() {
     if (items_ != nullptr) give_room(items_, bytes_);
   }
@@ -34,6 +34,7 @@ class Pages {
   T* begin() const { return items_; }
 
  private:
+  static constexpr std::size_t kItemBytes = sizeof(T);  // NOLINT(bugprone-sizeof-expression): some are handles
   // Room comes in 512, 1,024 and 2,048 bytes, and from 4,096 on in what is asked.
   static std::size_t room_for(std::size_t bytes) { return bytes > 2048 && bytes < 4096 ? 4096 : bytes; }
   std::size_t bytes_;
