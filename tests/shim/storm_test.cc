@@ -41,7 +41,10 @@ TEST_P(Storm, OneMoreThanThereAreSlotsIsRefusedAndTheSlotsOfTheKilledAreTakenAga
   tenant.grant({{0, kGiB}});
   Process storm(tenant.start({program("shim_guest_program"), "storm", "1024", "2"}));
   for (int round = 0; round < 2; ++round) {
-    EXPECT_EQ(storm.read_line(100'000), "1024") << storm.errors();
+    const std::string started = storm.read_line(100'000);
+    if (started != "1024" && storm.errors().find("no process") != std::string::npos)
+      GTEST_SKIP() << "this machine allows fewer processes";
+    EXPECT_EQ(started, "1024") << storm.errors();
     EXPECT_EQ(slots_taken(), 1024u);
     const Ended one_more = start_one();
     EXPECT_EQ(one_more.out, "init 304\n");
