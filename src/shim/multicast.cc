@@ -15,8 +15,14 @@ std::uint64_t bind_key(std::uint64_t object, unsigned device, std::uint64_t offs
 
 HeldMemory held_by(const HandleEntry& bind) { return {bind.link, bind.link_serial, bind.device}; }
 
+// `what` is a handle or an address; `holder` is the function of vmm.h that knows it.
 template <class Call>
-CUresult bind(std::uint64_t object, std::size_t object_offset, bool known, const HeldMemory& held, Call call) {
+CUresult bind(std::uint64_t object, std::size_t object_offset, std::uint64_t what,
+              bool (*holder)(std::uint64_t, HeldMemory*), Call call) {
+  const Gate gate = enter();
+  if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
+  HeldMemory held{};
+  const bool known = gate == Gate::Account && holder(what, &held);
   const CUresult result = call();
   if (!known) return result;
   HandleEntry entry{}, displaced, owner{};
@@ -35,24 +41,6 @@ CUresult bind(std::uint64_t object, std::size_t object_offset, bool known, const
   }
   if (displaced.key != 0) let_go(held_by(displaced));
   return result;
-}
-
-template <class Call>
-CUresult bind_handle(std::uint64_t object, std::size_t object_offset, std::uint64_t handle, Call call) {
-  const Gate gate = enter();
-  if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
-  HeldMemory held{};
-  const bool known = gate == Gate::Account && hold(handle, &held);
-  return bind(object, object_offset, known, held, call);
-}
-
-template <class Call>
-CUresult bind_mapped(std::uint64_t object, std::size_t object_offset, std::uint64_t address, Call call) {
-  const Gate gate = enter();
-  if (gate == Gate::Refuse) return CUDA_ERROR_OPERATING_SYSTEM;
-  HeldMemory held{};
-  const bool known = gate == Gate::Account && hold_mapped(address, &held);
-  return bind(object, object_offset, known, held, call);
 }
 
 }  // namespace
@@ -78,32 +66,31 @@ SHIM_EXPORT CUresult cuMulticastBindMem(CUmemGenericAllocationHandle object, std
                                         CUmemGenericAllocationHandle handle, std::size_t offset, std::size_t bytes,
                                         unsigned long long flags) {
   if (!ready(real.cuMulticastBindMem)) return CUDA_ERROR_NOT_INITIALIZED;
-  return bind_handle(object, object_offset, handle,
-                     [=] { return real.cuMulticastBindMem(object, object_offset, handle, offset, bytes, flags); });
+  return bind(object, object_offset, handle, hold,
+              [=] { return real.cuMulticastBindMem(object, object_offset, handle, offset, bytes, flags); });
 }
 
 SHIM_EXPORT CUresult cuMulticastBindMem_v2(CUmemGenericAllocationHandle object, CUdevice device,
                                            std::size_t object_offset, CUmemGenericAllocationHandle handle,
                                            std::size_t offset, std::size_t bytes, unsigned long long flags) {
   if (!ready(real.cuMulticastBindMem_v2)) return CUDA_ERROR_NOT_INITIALIZED;
-  return bind_handle(object, object_offset, handle, [=] {
-    return real.cuMulticastBindMem_v2(object, device, object_offset, handle, offset, bytes, flags);
-  });
+  return bind(object, object_offset, handle, hold,
+              [=] { return real.cuMulticastBindMem_v2(object, device, object_offset, handle, offset, bytes, flags); });
 }
 
 SHIM_EXPORT CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle object, std::size_t object_offset,
                                          CUdeviceptr pointer, std::size_t bytes, unsigned long long flags) {
   if (!ready(real.cuMulticastBindAddr)) return CUDA_ERROR_NOT_INITIALIZED;
-  return bind_mapped(object, object_offset, pointer,
-                     [=] { return real.cuMulticastBindAddr(object, object_offset, pointer, bytes, flags); });
+  return bind(object, object_offset, pointer, hold_mapped,
+              [=] { return real.cuMulticastBindAddr(object, object_offset, pointer, bytes, flags); });
 }
 
 SHIM_EXPORT CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle object, CUdevice device,
                                             std::size_t object_offset, CUdeviceptr pointer, std::size_t bytes,
                                             unsigned long long flags) {
   if (!ready(real.cuMulticastBindAddr_v2)) return CUDA_ERROR_NOT_INITIALIZED;
-  return bind_mapped(object, object_offset, pointer,
-                     [=] { return real.cuMulticastBindAddr_v2(object, device, object_offset, pointer, bytes, flags); });
+  return bind(object, object_offset, pointer, hold_mapped,
+              [=] { return real.cuMulticastBindAddr_v2(object, device, object_offset, pointer, bytes, flags); });
 }
 
 SHIM_EXPORT CUresult cuMulticastUnbind(CUmemGenericAllocationHandle object, CUdevice device, std::size_t object_offset,

@@ -16,14 +16,6 @@ constexpr unsigned kLazyPeerAccess = 1;
 
 using IpcGet = CUresult(CUipcMemHandle*, CUdeviceptr);
 
-template <class Function>
-Function* driver_function(const char* name) {
-  void* found = past_the_interposer(name);
-  Function* function = nullptr;
-  memcpy(&function, &found, sizeof found);
-  return function;
-}
-
 // Whether the driver gave what was asked for; refusing it for lack of room is all that it may do instead.
 bool given(CUresult result) {
   CHECK(result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY, "answered %d", result);

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <string>
@@ -54,6 +55,13 @@ void start();
 void find_driver_info();         // the second half of start(), for those who make their own contexts
 [[noreturn]] void exec_again();  // the same program with the same arguments
 void* past_the_interposer(const char* name);
+template <class Function>
+Function* driver_function(const char* name) {
+  void* found = past_the_interposer(name);
+  Function* function = nullptr;
+  memcpy(&function, &found, sizeof found);
+  return function;
+}
 void* find_past_the_interposer(const char* name);  // null: this driver has none
 
 std::uint64_t driver_taken();               // from the current context's device, by everybody

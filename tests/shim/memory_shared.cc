@@ -8,14 +8,6 @@
 namespace memory_program {
 namespace {
 
-template <class Function>
-Function* driver_function(const char* name) {
-  void* found = past_the_interposer(name);
-  Function* function = nullptr;
-  memcpy(&function, &found, sizeof found);
-  return function;
-}
-
 constexpr int kFileDescriptor = 1;
 constexpr unsigned kLazyPeerAccess = 1;
 
