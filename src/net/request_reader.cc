@@ -1,5 +1,7 @@
-// Beast's parser does the reading. Four things it leaves to its user, and that are done here:
+// Beast's parser does the reading. Five things it leaves to its user, and that are done here:
 //  - its header limit holds for what is not yet consumed, not for the sum of the fields;
+//  - it has no limit for a chunk's size line nor for the trailer: it is shown no more bytes at a time than either may
+//    have, so that what is refused does not depend on how the network cut them;
 //  - a Transfer-Encoding other than "chunked" is ignored, which would leave the body to be read as the next request;
 //  - after the last chunk's size line it must see five bytes (the shortest end of a chunked body) before it is asked
 //    again: its own assertion says so;
@@ -122,8 +124,9 @@ RequestReader::State RequestReader::feed(std::string& bytes) {
     if (in_chunks && bytes.size() < kShortestEndOfChunks) return State::NeedMore;
 
     const bool in_header = !my.parser->is_header_done();
+    const std::size_t shown = in_chunks ? std::min(bytes.size(), my.limits.header_bytes) : bytes.size();
     boost::beast::error_code code;
-    const std::size_t used = my.parser->put(boost::asio::buffer(bytes), code);
+    const std::size_t used = my.parser->put(boost::asio::buffer(bytes, shown), code);
     bytes.erase(0, used);
     if (in_header) my.header_bytes += used;
     if (code && code != http::error::need_more) return my.bad(refusal_of(code, my.limits, bytes));
@@ -134,10 +137,12 @@ RequestReader::State RequestReader::feed(std::string& bytes) {
     if (in_header && my.parser->is_header_done()) {
       my.parser->eager(true);
       if (std::optional<Response> refused = my.check_header()) return my.bad(std::move(*refused));
-    } else if (code == http::error::need_more && bytes.size() > my.limits.header_bytes) {
-      return my.bad(problem(400, "bad_request", "a chunk's header or the trailer is too long"));
     }
-    if (code == http::error::need_more) return State::NeedMore;
+    if (code == http::error::need_more && used == 0) {
+      if (in_chunks && shown == my.limits.header_bytes)
+        return my.bad(problem(400, "bad_request", "a chunk's size line or the trailer is too long"));
+      return State::NeedMore;
+    }
   }
   return my.finish();
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace kiboko::net {
 namespace {
 
@@ -68,6 +70,30 @@ TEST(RequestReader, TheHeaderLimitHoldsForTheSumOfFieldsInAnyPieces) {
     ASSERT_EQ(state, State::Bad) << size;
     EXPECT_EQ(reader.refusal().status, 431) << size;
   }
+}
+
+// Beast has no bound of its own for either, and whatever bound there is must not depend on where the network cuts.
+TEST(RequestReader, ASizeLineOrTrailerOfAChunkedBodyIsBoundedInAnyPieces) {
+  const std::string header = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const auto outcomes = [&](std::size_t extension, std::size_t trailer) {
+    const std::string bytes =
+        header + "3;" + std::string(extension, 'x') + "\r\nabc\r\n0\r\nA: " + std::string(trailer, 'y') + "\r\n\r\n";
+    std::set<State> seen;
+    for (const std::size_t size : {1U, 7U, 100U, 5'000U}) {
+      RequestReader reader{{200, 100}};
+      std::string received;
+      State state = State::NeedMore;
+      for (std::size_t at = 0; at < bytes.size() && state == State::NeedMore; at += size) {
+        received += bytes.substr(at, size);
+        state = reader.feed(received);
+      }
+      seen.insert(state);
+    }
+    return seen;
+  };
+  EXPECT_EQ(outcomes(150, 150), std::set{State::Complete});
+  EXPECT_EQ(outcomes(300, 10), std::set{State::Bad});
+  EXPECT_EQ(outcomes(10, 300), std::set{State::Bad});
 }
 
 TEST(RequestReader, TheBodyLimitIsExact) {
