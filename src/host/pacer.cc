@@ -104,11 +104,13 @@ class Tenant {
     return has_processes_;
   }
 
-  Standing standing(std::uint64_t now) const {
+  Standing standing(std::uint64_t now) {
+    pauses_.look(words_.busy_until(), now);
     return {.priority = priority_,
             .busy_until_ns = words_.busy_until(),
             .has_processes = has_processes_,
-            .active = is_active(now)};
+            .active = is_active(now),
+            .pause_ns = pauses_.worth_waiting_ns()};
   }
 
   void obey(const Precedence& verdict, std::uint64_t now) {
@@ -208,6 +210,7 @@ class Tenant {
   std::uint32_t priority_ = 0;  // as settings said at the last tick
   bool has_processes_ = false;
   WordsCopy words_{};
+  Pauses pauses_;
   std::uint64_t concurrency_covered_ = 0, concurrency_busy_ = 0;
   double concurrency_ = 1;
   std::uint64_t usage_since_ = 0, usage_charged_ = 0;
@@ -261,7 +264,7 @@ class SharedDevice {
   // True where somebody works whom others may have to be put before: that needs a quick eye.
   static bool set_precedence(const std::vector<Tenant*>& present, std::uint64_t now) {
     std::vector<Standing> standings;
-    for (const Tenant* tenant : present) standings.push_back(tenant->standing(now));
+    for (Tenant* tenant : present) standings.push_back(tenant->standing(now));
     const std::vector<Precedence> verdicts = precedence(standings, now);
     bool quick = false;
     for (std::size_t i = 0; i < present.size(); ++i) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "region/layout.h"
 
@@ -66,10 +67,35 @@ void rates_within(std::span<const GrantDemand> grants, std::uint32_t priority, s
 
 bool at_work(const Standing& grant, std::uint64_t now) {
   constexpr std::uint64_t kBeyondBelief = 60'000'000'000;  // the word is the tenant's
-  return grant.busy_until_ns + kPauseNs > now && grant.busy_until_ns < now + kBeyondBelief;
+  return grant.busy_until_ns + grant.pause_ns > now && grant.busy_until_ns < now + kBeyondBelief;
 }
 
 }  // namespace
+
+void Pauses::look(std::uint64_t busy_until, std::uint64_t now) {
+  if (open_since_ != 0 && busy_until != open_since_) {
+    if (now - looked_ <= 2 * kPauseNs) judge(true);
+    open_since_ = 0;
+  }
+  if (busy_until <= now && busy_until != judged_since_) {
+    open_since_ = busy_until;
+    if (now - busy_until > kPauseNs) {
+      judge(false);
+      judged_since_ = std::exchange(open_since_, 0);
+    }
+  }
+  looked_ = now;
+}
+
+void Pauses::judge(bool was_short) {
+  constexpr double kWeight = 1.0 / 16;
+  short_part_ += kWeight * ((was_short ? 1 : 0) - short_part_);
+}
+
+std::uint64_t Pauses::worth_waiting_ns() const {
+  constexpr double kFew = 0.25;
+  return short_part_ < kFew ? 0 : kPauseNs;
+}
 
 std::vector<std::uint32_t> rates(std::span<const GrantDemand> grants) {
   std::vector<std::uint32_t> result(grants.size(), 0);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -18,11 +19,33 @@ namespace kiboko::host {
 
 inline constexpr std::uint64_t kSliceNs = 2'000'000;  // turn of a process on a time-sliced device, about
 
+// A pause shorter than this may be part of the work: a program that waits for each kernel does not stop in between.
+inline constexpr std::uint64_t kPauseNs = 300'000;
+
+// Learns from looks at a grant whether its work goes on after a short pause, or whether it pauses for long.
+class Pauses {
+ public:
+  // `busy_until_ns` as in Standing. Looks that are far apart teach less: a pause may come and go between them.
+  void look(std::uint64_t busy_until_ns, std::uint64_t now_ns);
+  // For how long after its work has ended a grant is still taken to be at work: kPauseNs, or 0 where waiting for more
+  // would only keep others from the device.
+  std::uint64_t worth_waiting_ns() const;
+
+ private:
+  void judge(bool was_short);
+
+  std::uint64_t open_since_ = 0;    // a pause that may yet prove short or long; 0 = none
+  std::uint64_t judged_since_ = 0;  // the pause judged last
+  std::uint64_t looked_ = 0;
+  double short_part_ = 1;  // of the pauses, the later ones weighing more
+};
+
 struct Standing {
-  std::uint32_t priority = 0;       // 0 is highest
-  std::uint64_t busy_until_ns = 0;  // its work is in flight until then; 0 = none, or only its own limit holds it back
-  bool has_processes = false;       // that may launch at any moment
-  bool active = false;              // launched or waiting lately, or work is in flight
+  std::uint32_t priority = 0;         // 0 is highest
+  std::uint64_t busy_until_ns = 0;    // its work is in flight until then; 0 = none, or only its own limit holds it back
+  bool has_processes = false;         // that may launch at any moment
+  bool active = false;                // launched or waiting lately, or work is in flight
+  std::uint64_t pause_ns = kPauseNs;  // so long after busy_until_ns it is still taken to be at work
 };
 
 struct Precedence {
@@ -32,8 +55,6 @@ struct Precedence {
   bool operator==(const Precedence&) const = default;
 };
 
-// A pause shorter than this is part of the work: a program that waits for each kernel does not stop working in between.
-inline constexpr std::uint64_t kPauseNs = 300'000;
 // Of all who have somebody above them, together: with what they launch until they are seen to be in the way, 2 ms.
 inline constexpr std::uint32_t kShyInFlightUs = 1600;
 std::vector<Precedence> precedence(std::span<const Standing> grants, std::uint64_t now_ns);

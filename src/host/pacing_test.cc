@@ -110,6 +110,27 @@ TEST(Precedence, TakesAShortPauseForPartOfTheWork) {
   EXPECT_EQ(blocked({at(0, kNow - kPauseNs / 2), at(1, 0)}), (std::vector<bool>{false, true}));
 }
 
+// Every half millisecond a look at a program that works for `work_us` and pauses for `pause_us`, for a second.
+Pauses watched(std::uint64_t work_us, std::uint64_t pause_us) {
+  Pauses pauses;
+  const std::uint64_t round = (work_us + pause_us) * 1000;
+  for (std::uint64_t at = 0; at < 1000 * kMs; at += kMs / 2) {
+    const std::uint64_t begun = kNow + at / round * round;
+    pauses.look(begun + work_us * 1000, kNow + at);
+  }
+  return pauses;
+}
+
+TEST(Precedence, DoesNotWaitForWorkThatNeverComesSoon) {
+  EXPECT_EQ(watched(500, 2000).worth_waiting_ns(), 0U) << "requests";
+  EXPECT_EQ(watched(130, 60).worth_waiting_ns(), kPauseNs) << "kernels waited for one by one";
+  EXPECT_EQ(watched(5000, 90).worth_waiting_ns(), kPauseNs) << "batches of kernels";
+  EXPECT_EQ(Pauses().worth_waiting_ns(), kPauseNs) << "a program nobody knows yet";
+  Standing requests = at(0, kNow - 1);
+  requests.pause_ns = 0;
+  EXPECT_EQ(blocked({requests, at(1, 0)}), (std::vector<bool>{false, false}));
+}
+
 TEST(Precedence, LeavesEqualsAlone) {
   for (const std::uint32_t priority : {0U, 1U}) {
     const Standing grants[] = {at(priority, kNow + kMs), at(priority, kNow + kMs)};
