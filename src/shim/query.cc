@@ -36,21 +36,27 @@ namespace {
 // A program that asks for one of the two only is answered by the driver first, which may refuse that; then both are
 // needed here to answer with either.
 template <class Size>
-CUresult virtual_memory(CUresult (*ask)(Size*, Size*), Size* free, Size* total) {
-  CUresult result = ask(free, total);
-  if (result != CUDA_SUCCESS || enter() != Gate::Account) return result;
+[[gnu::noinline, gnu::cold]] CUresult half_a_question(CUresult (*ask)(Size*, Size*), Size* free, Size* total) {
   Size driver_free = 0, driver_total = 0;
-  if (__builtin_expect(free != nullptr && total != nullptr, 1)) {
-    driver_free = *free;
-    driver_total = *total;
-  } else if (result = ask(&driver_free, &driver_total); result != CUDA_SUCCESS) {
-    return result;
-  }
+  const CUresult result = ask(&driver_free, &driver_total);
   const int device = current_device();
-  if (device < 0) return result;
+  if (result != CUDA_SUCCESS || device < 0) return result;
   const MemoryAnswer memory = answer(static_cast<unsigned>(device), driver_free, driver_total);
   if (free != nullptr) *free = static_cast<Size>(memory.free);
   if (total != nullptr) *total = static_cast<Size>(memory.total);
+  return result;
+}
+
+template <class Size>
+CUresult virtual_memory(CUresult (*ask)(Size*, Size*), Size* free, Size* total) {
+  const CUresult result = ask(free, total);
+  if (result != CUDA_SUCCESS || enter() != Gate::Account) return result;
+  if (__builtin_expect(free == nullptr || total == nullptr, 0)) return half_a_question(ask, free, total);
+  const int device = current_device();
+  if (device < 0) return result;
+  const MemoryAnswer memory = answer(static_cast<unsigned>(device), *free, *total);
+  *free = static_cast<Size>(memory.free);
+  *total = static_cast<Size>(memory.total);
   return result;
 }
 

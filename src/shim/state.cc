@@ -405,8 +405,7 @@ int index_of(CUdevice ordinal) {
   return ordinal >= 0 && static_cast<unsigned>(ordinal) < state.ordinal_count ? state.index_of_ordinal[ordinal] : -1;
 }
 
-int current_device() {
-  if (state.single_device.load(std::memory_order_relaxed)) return 0;
+int ask_current_device() {
   CUdevice device = -1;
   if (real.cuCtxGetDevice == nullptr || real.cuCtxGetDevice(&device) != CUDA_SUCCESS) return -1;
   return index_of(device);

@@ -79,7 +79,8 @@ inline void refresh_limits();
 
 // Index in the grant of the calling thread's current device, or -1 (no context, or a device that was not granted).
 // Where there is one device only, nobody is asked: the caller knows that there is a context.
-int current_device();
+int ask_current_device();
+inline int current_device() { return state.single_device.load(std::memory_order_relaxed) ? 0 : ask_current_device(); }
 int index_of(CUdevice ordinal);
 // Index in the grant of a UUID as NVML writes it, or -1.
 int index_of_uuid(const char* uuid);
