@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "region/layout.h"
+
 namespace kiboko {
 namespace {
 
@@ -72,7 +74,16 @@ constexpr GrantFigure kGrantCounters[] = {
      }},
 };
 
+constexpr std::array kWaitBounds = [] {
+  std::array<double, region::kWaitLengths - 1> seconds{};
+  for (unsigned i = 0; i < seconds.size(); ++i)
+    seconds[i] = static_cast<double>(region::kShortestWaitNs << i) / kSecond;
+  return seconds;
+}();
+
 constexpr net::MetricFamily kOthers[] = {
+    {"kiboko_grant_wait_seconds", net::MetricKind::Histogram,
+     "How long launches that had to wait for the grant's compute share waited", kWaitBounds},
     {"kiboko_grants", net::MetricKind::Gauge, "Grants by state", {}},
     {"kiboko_queue_length", net::MetricKind::Gauge, "Asks that wait", {}},
     {"kiboko_grant_tampering",
@@ -90,6 +101,10 @@ void describe(std::vector<net::MetricFamily>& families, const Figure (&figures)[
   for (const Figure& figure : figures) families.push_back({figure.name, kind, figure.help, {}});
 }
 
+Labels labels_of(const Grant& grant, const GrantDevice& device) {
+  return {{"grant", grant.id.text}, {"user", grant.owner.user}, {"device", device.uuid.text}};
+}
+
 // One sample per grant and device that has a value.
 std::vector<Sample> samples_of(const Host& host, const GrantFigure& figure) {
   std::vector<Sample> samples;
@@ -98,10 +113,20 @@ std::vector<Sample> samples_of(const Host& host, const GrantFigure& figure) {
     for (std::size_t i = 0; i < live->grant().devices.size(); ++i) {
       const GrantDevice& device = live->grant().devices[i];
       if (const auto value = figure.value(device, i < used.size() ? used[i] : DeviceUse{}))
-        samples.push_back(
-            {{{"grant", live->grant().id.text}, {"user", live->grant().owner.user}, {"device", device.uuid.text}},
-             *value});
+        samples.push_back({labels_of(live->grant(), device), *value});
     }
+  }
+  return samples;
+}
+
+std::vector<net::HistogramSample> waits_of(const Host& host) {
+  std::vector<net::HistogramSample> samples;
+  for (const LiveGrant* live : host.live()) {
+    const auto& used = live->meter.usage().devices;
+    for (std::size_t i = 0; i < std::min(used.size(), live->grant().devices.size()); ++i)
+      if (used[i].waits.size() == kWaitBounds.size() + 1 && used[i].counters)
+        samples.push_back({labels_of(live->grant(), live->grant().devices[i]), used[i].waits,
+                           static_cast<double>(used[i].counters->throttled_ns) / kSecond});
   }
   return samples;
 }
@@ -132,6 +157,7 @@ void fill_metrics(const Host& host, net::Metrics& metrics) {
   }
   for (const GrantFigure& figure : kGrantFigures) metrics.replace(figure.name, samples_of(host, figure));
   for (const GrantFigure& figure : kGrantCounters) metrics.replace(figure.name, samples_of(host, figure));
+  metrics.replace("kiboko_grant_wait_seconds", waits_of(host));
   std::array<double, 4> by_state{};
   for (const LiveGrant* live : host.live()) ++by_state[static_cast<std::size_t>(live->grant().state)];
   std::vector<Sample> states_now;

@@ -81,6 +81,7 @@ Result<RegionView> RegionReader::read(const std::string& path, const Grant& gran
     const region::SnapshotDevice& device = snapshot_->devices[i];
     view.covered_ns.push_back(device.covered_ns);
     view.limits.push_back({Bytes{device.limit_mirror}, device.core_mirror});
+    view.waits.emplace_back(std::begin(device.waits), std::end(device.waits));
     view.busy_until_ns = std::max({view.busy_until_ns, device.busy_until_ns, device.backlog_until_ns});
   }
   view.mirrored_generation = snapshot_->mirrored_generation;
@@ -122,7 +123,10 @@ void UsageMeter::read_share(const Grant& grant, const RegionView& region, const 
   usage_.devices.resize(grant.devices.size());
   slot_pids_.clear();
   slots_elsewhere_.clear();
-  for (DeviceUse& device : usage_.devices) device.used = Bytes{};
+  for (std::size_t i = 0; i < usage_.devices.size(); ++i) {
+    usage_.devices[i].used = Bytes{};
+    if (i < region.waits.size()) usage_.devices[i].waits = region.waits[i];
+  }
   for (const RegionSlotView& slot : region.slots) {
     if (slot.host_pid != 0)
       slot_pids_.push_back(slot.host_pid);

@@ -26,6 +26,9 @@ struct UseCounters {
   std::uint64_t refusals = 0;      // of memory, for the limit
 };
 
+// How many waits for the compute share were of which length: region/layout.h has the bounds. Of one device.
+using WaitsByLength = std::vector<std::uint64_t>;
+
 struct RegionSlotView {
   ProcessId process;                       // as its own pid namespace counts
   pid_t host_pid = 0;                      // as we count; 0 = not known
@@ -44,7 +47,8 @@ struct RegionView {
   std::vector<RegionSlotView> slots;      // of processes that are not known to be dead
   std::vector<std::uint64_t> covered_ns;  // ever-growing, by device of the grant
   std::vector<RegionLimits> limits = {};  // by device of the grant
-  std::uint64_t mirrored_generation = 0;  // of the page that these were taken from
+  std::vector<WaitsByLength> waits = {};  // by device of the grant
+  std::uint64_t mirrored_generation = 0;  // of the page that the limits were taken from
   std::uint64_t nonce = 0;                // of this region's creation
   std::uint64_t busy_until_ns = 0;        // when what it has in flight anywhere is expected to be done
 };
@@ -67,6 +71,7 @@ struct DeviceUse {
   std::optional<Bytes> used;
   std::optional<double> compute_percent;
   std::optional<UseCounters> counters;  // of all its processes so far; a share's alone
+  WaitsByLength waits;                  // likewise; empty where not known
 };
 struct ProcessUse {
   pid_t pid = 0;

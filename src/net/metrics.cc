@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <limits>
 #include <map>
 #include <mutex>
 
@@ -22,9 +23,34 @@ prometheus::ClientMetric to_client_metric(const Sample& sample, MetricKind kind)
   for (const auto& [label, value] : to_map(sample.labels)) metric.label.push_back({label, value});
   if (kind == MetricKind::Counter)
     metric.counter.value = sample.value;
-  else
+  else if (kind == MetricKind::Gauge)
     metric.gauge.value = sample.value;
   return metric;
+}
+
+prometheus::ClientMetric to_client_metric(const HistogramSample& sample, std::span<const double> bounds) {
+  prometheus::ClientMetric metric = to_client_metric(Sample{sample.labels, 0}, MetricKind::Histogram);
+  assert(sample.counts.size() == bounds.size() + 1);
+  std::uint64_t below = 0;
+  for (std::size_t i = 0; i < sample.counts.size(); ++i) {
+    below += sample.counts[i];
+    metric.histogram.bucket.push_back({below, i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity()});
+  }
+  metric.histogram.sample_count = below;
+  metric.histogram.sample_sum = sample.sum;
+  return metric;
+}
+
+prometheus::MetricType type_of(MetricKind kind) {
+  switch (kind) {
+    case MetricKind::Counter:
+      return prometheus::MetricType::Counter;
+    case MetricKind::Gauge:
+      return prometheus::MetricType::Gauge;
+    case MetricKind::Histogram:
+      return prometheus::MetricType::Histogram;
+  }
+  return prometheus::MetricType::Untyped;
 }
 
 }  // namespace
@@ -36,7 +62,7 @@ struct Metrics::Impl {
     prometheus::Family<prometheus::Counter>* counters = nullptr;
     prometheus::Family<prometheus::Gauge>* gauges = nullptr;
     prometheus::Family<prometheus::Histogram>* histograms = nullptr;
-    std::vector<Sample> replaced;
+    std::vector<prometheus::ClientMetric> replaced;
   };
   Entry& entry(std::string_view family, [[maybe_unused]] MetricKind kind) {
     const auto found = entries.find(family);
@@ -88,8 +114,18 @@ void Metrics::set(std::string_view gauge, const Labels& labels, double value) {
 void Metrics::replace(std::string_view family, std::vector<Sample> samples) {
   const auto found = impl_->entries.find(family);
   assert(found != impl_->entries.end() && found->second.declared.kind != MetricKind::Histogram);
+  std::vector<prometheus::ClientMetric> metrics;
+  for (const Sample& sample : samples) metrics.push_back(to_client_metric(sample, found->second.declared.kind));
   const std::lock_guard lock(impl_->mutex);
-  found->second.replaced = std::move(samples);
+  found->second.replaced = std::move(metrics);
+}
+
+void Metrics::replace(std::string_view histogram, std::vector<HistogramSample> samples) {
+  Impl::Entry& entry = impl_->entry(histogram, MetricKind::Histogram);
+  std::vector<prometheus::ClientMetric> metrics;
+  for (const HistogramSample& sample : samples) metrics.push_back(to_client_metric(sample, entry.declared.buckets));
+  const std::lock_guard lock(impl_->mutex);
+  entry.replaced = std::move(metrics);
 }
 
 std::string Metrics::text() const {
@@ -100,12 +136,10 @@ std::string Metrics::text() const {
       if (entry.replaced.empty()) continue;
       auto shown = std::ranges::find(families, name, &prometheus::MetricFamily::name);
       if (shown == families.end()) {
-        const auto type = entry.declared.kind == MetricKind::Counter ? prometheus::MetricType::Counter
-                                                                     : prometheus::MetricType::Gauge;
-        shown = families.insert(families.end(), {name, std::string(entry.declared.help), type, {}});
+        shown =
+            families.insert(families.end(), {name, std::string(entry.declared.help), type_of(entry.declared.kind), {}});
       }
-      for (const Sample& sample : entry.replaced)
-        shown->metric.push_back(to_client_metric(sample, entry.declared.kind));
+      shown->metric.insert(shown->metric.end(), entry.replaced.begin(), entry.replaced.end());
     }
   }
   std::ranges::sort(families, {}, &prometheus::MetricFamily::name);

@@ -4,6 +4,7 @@
 // thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,6 +32,12 @@ struct Sample {
   double value = 0;
 };
 
+struct HistogramSample {
+  Labels labels;
+  std::vector<std::uint64_t> counts;  // one for each bucket and one for what is above; not cumulative
+  double sum = 0;
+};
+
 class Metrics {
  public:
   explicit Metrics(std::span<const MetricFamily> families);
@@ -41,9 +48,10 @@ class Metrics {
   void add(std::string_view counter, const Labels& labels = {}, double by = 1);
   void observe(std::string_view histogram, const Labels& labels, double value);
   void set(std::string_view gauge, const Labels& labels, double value);
-  // All samples of a gauge or counter family at once: what is not among them is no longer shown. For things that come
+  // All samples of a family at once: what is not among them is no longer shown. For things that come
   // and go, such as grants, and for counters that are kept elsewhere.
   void replace(std::string_view family, std::vector<Sample> samples);
+  void replace(std::string_view histogram, std::vector<HistogramSample> samples);
 
   std::string text() const;
 

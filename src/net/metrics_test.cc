@@ -42,6 +42,16 @@ TEST_F(MetricsTest, AHistogramHasItsBuckets) {
   EXPECT_THAT(metrics_.text(), HasSubstr("kiboko_request_seconds_bucket{le=\"0.1\"} 1\n"));
 }
 
+TEST_F(MetricsTest, AHistogramKeptElsewhereIsShownWhole) {
+  metrics_.replace("kiboko_request_seconds", {HistogramSample{{{"grant", "g-1"}}, {4, 2, 1}, 3.5}});
+  EXPECT_THAT(metrics_.text(), HasSubstr("# TYPE kiboko_request_seconds histogram\n"
+                                         "kiboko_request_seconds_count{grant=\"g-1\"} 7\n"
+                                         "kiboko_request_seconds_sum{grant=\"g-1\"} 3.5\n"
+                                         "kiboko_request_seconds_bucket{grant=\"g-1\",le=\"0.001\"} 4\n"
+                                         "kiboko_request_seconds_bucket{grant=\"g-1\",le=\"0.1\"} 6\n"
+                                         "kiboko_request_seconds_bucket{grant=\"g-1\",le=\"+Inf\"} 7\n"));
+}
+
 TEST_F(MetricsTest, LabelsAreEscaped) {
   metrics_.set("kiboko_grant_memory_bytes", {{"command", "a\"b\\c\nd"}}, 1);
   EXPECT_THAT(metrics_.text(), HasSubstr(R"({command="a\"b\\c\nd"} 1)"));

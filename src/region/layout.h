@@ -171,11 +171,24 @@ struct SlotCounterBlock {
 };
 static_assert(sizeof(SlotCounterBlock) == 512);
 
+// How long threads waited in the gate of one device, counted by length: count[i] holds waits of at most
+// kShortestWaitNs << i, the last one all that were longer. Ever-growing, for all processes of the grant together.
+inline constexpr std::uint64_t kShortestWaitNs = 16'000;
+inline constexpr unsigned kWaitLengths = 16;
+struct WaitCounts {
+  Shared<std::uint64_t> count[kWaitLengths];
+};
+constexpr unsigned wait_length(std::uint64_t ns) {
+  const std::uint64_t times = ns == 0 ? 0 : (ns - 1) / kShortestWaitNs;
+  const unsigned length = times == 0 ? 0 : 64 - static_cast<unsigned>(__builtin_clzll(times));
+  return length < kWaitLengths ? length : kWaitLengths - 1;
+}
+
 struct Extension {
   ExtensionHeader header;
   std::uint8_t pad0[4096 - sizeof(ExtensionHeader)];
   DeviceWords devices[kMaxDevices];
-  std::uint8_t pad1[4096 - (sizeof(DeviceWords) * kMaxDevices) % 4096];
+  WaitCounts waits[kMaxDevices];
   SlotIdentity slots[kMaxSlots];
   ChargeGroup charges[kMaxSlots / 8];
   SlotCounterBlock counters[kMaxSlots];

@@ -106,6 +106,9 @@ void read_device(int fd, unsigned index, SnapshotCover cover, SnapshotDevice* ou
     if (busy > out->busy_until_ns) out->busy_until_ns = busy;
   }
   out->waiting = words.half(offsetof(DeviceWords, waiting));
+  Bytes<sizeof(WaitCounts)> waits;
+  waits.read(fd, kExtensionOffset + offsetof(Extension, waits) + index * sizeof(WaitCounts));
+  waits.copy(out->waits, 0, sizeof out->waits);
   out->has_cover = with_cover;
   if (with_cover) words.copy(out->cover, offsetof(DeviceWords, cover), sizeof out->cover);
 }

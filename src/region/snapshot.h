@@ -35,8 +35,9 @@ struct SnapshotDevice {
   std::uint64_t applied_give_back_ns, charged_ns, covered_ns, last_launch_ns, longest_unit_ns, backlog_until_ns;
   std::uint64_t busy_until_ns;  // the latest of its processes' words
   std::uint32_t waiting;
-  bool has_cover;                    // false: `cover` is left as it was
-  std::uint64_t cover[kCoverWords];  // as DeviceWords::cover
+  std::uint64_t waits[kWaitLengths];  // as WaitCounts::count
+  bool has_cover;                     // false: `cover` is left as it was
+  std::uint64_t cover[kCoverWords];   // as DeviceWords::cover
 };
 
 struct RegionSnapshot {

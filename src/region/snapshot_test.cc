@@ -66,6 +66,26 @@ TEST_F(Snapshot, HoldsTheGovernorsWordsAndTheTimelineWhenAsked) {
   EXPECT_EQ(overlap_ns(snapshot_->devices[0], snapshot_->devices[0], 105 * kCoverBitNs, 200'000'000), 5 * kCoverBitNs);
 }
 
+TEST_F(Snapshot, HoldsHowLongWaitsWere) {
+  region_.ext().waits[0].count[2] = 7;
+  region_.ext().waits[0].count[kWaitLengths - 1] = 9;
+  ASSERT_TRUE(read());
+  EXPECT_EQ(snapshot_->devices[0].waits[2], 7u);
+  EXPECT_EQ(snapshot_->devices[0].waits[kWaitLengths - 1], 9u);
+  EXPECT_EQ(snapshot_->devices[0].waits[0], 0u);
+}
+
+TEST(WaitLength, IsTheFirstBoundThatTheWaitDoesNotExceed) {
+  EXPECT_EQ(wait_length(0), 0u);
+  EXPECT_EQ(wait_length(kShortestWaitNs), 0u);
+  for (unsigned length = 1; length < kWaitLengths - 1; ++length) {
+    EXPECT_EQ(wait_length((kShortestWaitNs << (length - 1)) + 1), length);
+    EXPECT_EQ(wait_length(kShortestWaitNs << length), length);
+  }
+  EXPECT_EQ(wait_length((kShortestWaitNs << (kWaitLengths - 2)) + 1), kWaitLengths - 1);
+  EXPECT_EQ(wait_length(UINT64_MAX), kWaitLengths - 1);
+}
+
 TEST_F(Snapshot, SeesWhereTwoGrantsOverlapped) {
   cover(region_.ext().devices[0], 100 * kCoverBitNs, 200 * kCoverBitNs);
   ASSERT_TRUE(read(SnapshotCover::Read));

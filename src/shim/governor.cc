@@ -180,9 +180,11 @@ class Waiting {
   explicit Waiting(unsigned device) : device_(device), since_(monotonic_ns()) {}
   ~Waiting() {
     if (!announced_) return;
-    words_of(device_).waiting.fetch_sub(1, std::memory_order_relaxed);
-    state.region.ext().counters[state.slot.index].device[device_].throttled_ns.fetch_add(
-        static_cast<std::uint64_t>(monotonic_ns() - since_), std::memory_order_relaxed);
+    const auto waited = static_cast<std::uint64_t>(monotonic_ns() - since_);
+    region::Extension& ext = state.region.ext();
+    ext.devices[device_].waiting.fetch_sub(1, std::memory_order_relaxed);
+    ext.counters[state.slot.index].device[device_].throttled_ns.fetch_add(waited, std::memory_order_relaxed);
+    ext.waits[device_].count[region::wait_length(waited)].fetch_add(1, std::memory_order_relaxed);
   }
   void announce() {
     if (!announced_) words_of(device_).waiting.fetch_add(1, std::memory_order_relaxed);

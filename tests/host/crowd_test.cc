@@ -1,6 +1,7 @@
 // Many at once, and who gets how much of the device's time.
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <set>
 #include <thread>
 
@@ -61,6 +62,10 @@ TEST_F(Crowd, ComputeIsSharedAsAsked) {
   less.write_line("spin 1300000 30");
   more.write_line("spin 1300000 30");
   std::this_thread::sleep_for(2s);  // to settle
+  EXPECT_TRUE(eventually([&] {
+    static const std::regex waited("\nkiboko_grant_wait_seconds_count\\{[^}]*\\} [1-9]");
+    return std::regex_search(text("/metrics"), waited);
+  }));
   for (int attempt = 0; attempt < 3; ++attempt) {
     const std::uint64_t before = starved_ns(first) + starved_ns(second);
     std::this_thread::sleep_for(5s);

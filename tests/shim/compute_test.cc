@@ -28,13 +28,17 @@ class Compute : public OnDriver {
     words.insert(words.begin(), program("shim_compute"));
     return tenant.start(std::move(words));
   }
-  // Of all slots, on the first device.
-  region::SnapshotCounters counters() const {
+  std::unique_ptr<region::RegionSnapshot> region() const {
     auto snapshot = std::make_unique<region::RegionSnapshot>();
     const int fd = ::open(tenant.region_path().c_str(), O_RDONLY | O_CLOEXEC);
     region::PageError error{};
     EXPECT_TRUE(region::read_snapshot(fd, region::SnapshotCover::Skip, snapshot.get(), &error)) << error.text;
     ::close(fd);
+    return snapshot;
+  }
+  // Of all slots, on the first device.
+  region::SnapshotCounters counters() const {
+    const auto snapshot = region();
     region::SnapshotCounters sum{};
     for (unsigned i = 0; i < snapshot->slot_count; ++i) {
       sum.launches += snapshot->slots[i].counters[0].launches;
@@ -89,6 +93,25 @@ TEST_P(Compute, MoreStreamsThanAreKeptAreHeldAsWell) {
   EXPECT_EQ(process.read_line(), "streams 0");
   skip_await(process);
   EXPECT_GT(counters().throttled_ns, kSecond / 4) << "300 ms of work at 20 %";
+}
+
+TEST_P(Compute, WaitsAreCountedByTheirLength) {
+  if (!simulated()) GTEST_SKIP() << "the stand-in's kernels take no time";
+  tenant.grant({{0, 2 * kGiB, 20}});
+  Process process(work({"cuLaunchKernel", "100", "1000000", "await"}));
+  EXPECT_EQ(process.read_line(), "cuLaunchKernel 0");
+  skip_await(process);
+  const auto snapshot = region();
+  const auto& waits = snapshot->devices[0].waits;
+  std::uint64_t least = 0, most = 0;
+  for (unsigned i = 0; i < region::kWaitLengths; ++i) {
+    const std::uint64_t bound = region::kShortestWaitNs << i;
+    least += i == 0 ? 0 : waits[i] * (bound / 2);
+    most += waits[i] * (i + 1 < region::kWaitLengths ? bound : 60 * kSecond);
+  }
+  EXPECT_GT(counters().throttled_ns, 0U);
+  EXPECT_LE(least, counters().throttled_ns);
+  EXPECT_GE(most, counters().throttled_ns);
 }
 
 TEST_P(Compute, ABlockOfTheAgentHoldsLaunchesUntilItIsTakenBack) {
