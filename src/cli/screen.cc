@@ -24,6 +24,8 @@ void Screen::enter() {
   if (have_modes_) {
     termios modes = before_;
     modes.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    // Else Ctrl-C makes the kernel throw away what is on its way to the terminal, sometimes what gives it back.
+    modes.c_lflag |= NOFLSH;
     modes.c_cc[VMIN] = 0;
     modes.c_cc[VTIME] = 0;
     ::tcsetattr(keyboard_, TCSANOW, &modes);
