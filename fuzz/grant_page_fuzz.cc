@@ -25,7 +25,7 @@ void expect_usable(const GrantPage& page) {
   for (unsigned i = 0; i < page.identity.device_count; ++i) require(ends(page.identity.devices[i].uuid));
   GrantSettings settings;
   require(read_settings(page, &settings));
-  require(settings.core_policy <= static_cast<std::uint32_t>(CorePolicy::Disable));
+  require(settings.core_policy <= static_cast<std::uint32_t>(CorePolicy::Elastic));
   for (const GrantSettingsDevice& device : settings.devices) require(device.core_percent <= 100);
 }
 
