@@ -100,8 +100,12 @@ constexpr std::uint64_t characters_at(const char* text) {
 }
 
 // The same, read as one word where that cannot run into the next page. Both architectures put the first byte lowest.
-std::uint64_t quick_characters_at(const char* text) {
-  if ((reinterpret_cast<std::uintptr_t>(text) & 4095U) > 4088) return characters_at(text);
+[[gnu::noinline, gnu::cold]] std::uint64_t characters_at_the_end_of_a_page(const char* text) {
+  return characters_at(text);
+}
+[[gnu::always_inline]] inline std::uint64_t quick_characters_at(const char* text) {
+  if (__builtin_expect((reinterpret_cast<std::uintptr_t>(text) & 4095U) > 4088, 0))
+    return characters_at_the_end_of_a_page(text);
   std::uint64_t word;
   memcpy(&word, text, sizeof word);
   const std::uint64_t ends = (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
@@ -122,8 +126,8 @@ constexpr NameFilter make_name_filter() {
 }
 constexpr NameFilter kNameFilter = make_name_filter();
 
-bool may_be_ours(const char* name) {
-  if (name[0] == 0 || name[1] == 0) return false;
+// Of a name that has two characters at least.
+[[gnu::always_inline]] inline bool may_be_ours(const char* name) {
   const unsigned bit = filter_bit(quick_characters_at(name + 2));
   return (kNameFilter.bits[bit / 64] >> (bit % 64) & 1U) != 0;
 }
@@ -269,13 +273,17 @@ bool is_ours(const void* address) {
 
 }  // namespace
 
-HookId hook_by_symbol(const char* name) {
-  if (!may_be_ours(name)) return kHookCount;
+// Apart, so that the names that are not ours pay nothing for it.
+[[gnu::noinline]] static HookId find_name(const char* name) {
   for (unsigned at = hash_of(name) % kBuckets; kNameTable.slot[at] != 0; at = (at + 1) % kBuckets) {
     const unsigned id = kNameTable.slot[at] - 1U;
     if (same_text(kHooks[id].symbol, name)) return static_cast<HookId>(id);
   }
   return kHookCount;
+}
+
+HookId hook_by_symbol(const char* name) {
+  return name[0] != 0 && name[1] != 0 && may_be_ours(name) ? find_name(name) : kHookCount;
 }
 
 // What was learnt half way is learnt again, to the same end.
@@ -377,7 +385,8 @@ __attribute__((visibility("hidden"))) void kiboko_find_real_dlsym() {
 
 // The row of a name, or -1. Called for names that begin like ours only.
 __attribute__((visibility("hidden"))) int kiboko_hook_index(const char* name) {
-  const HookId id = hook_by_symbol(name);
+  if (!may_be_ours(name)) return -1;
+  const HookId id = find_name(name);
   return id == kHookCount ? -1 : static_cast<int>(id);
 }
 
