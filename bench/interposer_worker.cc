@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include "driver.h"
+
 namespace kiboko::bench {
 namespace {
 
@@ -25,41 +27,7 @@ std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-using Pointer = unsigned long long;
-using GetProc = int (*)(const char*, void**, int, unsigned long long, int*);
-
-struct Driver {
-  void* library = nullptr;
-  int (*init)(unsigned) = nullptr;
-  int (*device_uuid)(unsigned char*, int) = nullptr;
-  int (*context_create)(void**, unsigned, int) = nullptr;
-  int (*synchronize)() = nullptr;
-  int (*memory_info)(std::size_t*, std::size_t*) = nullptr;
-  int (*allocate)(Pointer*, std::size_t) = nullptr;
-  int (*release)(Pointer) = nullptr;
-  int (*module_load)(void**, const void*) = nullptr;
-  int (*module_function)(void**, void*, const char*) = nullptr;
-  int (*launch)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
-                void**) = nullptr;
-  GetProc get_proc = nullptr;
-
-  bool open() {
-    library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return false;
-    return find(init, "cuInit") && find(device_uuid, "cuDeviceGetUuid_v2") && find(context_create, "cuCtxCreate_v2") &&
-           find(synchronize, "cuCtxSynchronize") && find(memory_info, "cuMemGetInfo_v2") &&
-           find(allocate, "cuMemAlloc_v2") && find(release, "cuMemFree_v2") && find(module_load, "cuModuleLoadData") &&
-           find(module_function, "cuModuleGetFunction") && find(launch, "cuLaunchKernel") &&
-           find(get_proc, "cuGetProcAddress_v2");
-  }
-
- private:
-  template <class F>
-  bool find(F& target, const char* name) const {
-    target = reinterpret_cast<F>(dlsym(library, name));
-    return target != nullptr;
-  }
-};
+using Pointer = Driver::Pointer;
 
 Driver driver;
 
