@@ -1,5 +1,5 @@
-// What the compute benchmarks run: grants made here, without an agent, and programs that keep the simulated device
-// busy.
+// The place where the compute benchmarks run: a simulated device of their own, grants made here, without an agent, and
+// programs (compute_load.h) started under them. For one thread.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "../sim/device.h"
+#include "compute_load.h"
 #include "host/pacer.h"
 
 namespace kiboko::bench {
 
 namespace fs = std::filesystem;
+
+inline constexpr const char* kNative = "native";  // as a policy: without libkiboko.so, whatever else is asked
 
 struct Plan {
   int percent = 100;  // 0 = no limit
@@ -23,6 +26,7 @@ struct Plan {
   double delay_s = 0;
   std::uint32_t priority = 1;
 };
+std::uint64_t unit_ns(const Plan& plan);  // device time of one launch: a kernel or a whole graph
 
 class Grant {
  public:
@@ -31,6 +35,8 @@ class Grant {
   void beat();
   std::string region_path() const { return (directory_ / "region.cache").string(); }
   std::string page_path() const { return (directory_ / "page").string(); }
+  std::string launch_times_path() const { return (directory_ / "launches").string(); }
+  LaunchTimes& launches() const { return *launches_; }
   const Plan& plan() const { return plan_; }
   host::PacedGrant paced(const sim::Device& device) const;
   std::vector<pid_t> pids;
@@ -39,6 +45,7 @@ class Grant {
   Plan plan_;
   fs::path directory_;
   std::shared_ptr<region::GrantPage> page_;
+  std::unique_ptr<LaunchTimes> launches_;
 };
 
 // A simulated device of our own, until it is destroyed; and a folder for the grants.
@@ -58,22 +65,14 @@ class Place {
   sim::Shared* shared_;
 };
 
-// Starts this program anew under the grant, as `arguments` say: {"--load", MODE, KERNEL_NS} or
-// {"--client", KERNEL_NS, KERNELS, PERIOD_NS, FILE}.
+// Starts this program anew under the grant, as `arguments` say: {"--load", MODE, KERNEL_NS, FILE} for load(), or
+// {"--client", KERNEL_NS, KERNELS, PERIOD_NS, FILE} for client().
 pid_t start(const Grant& grant, const std::vector<std::string>& arguments);
 pid_t start_load(const Grant& grant);
 void stop(const std::vector<const Grant*>& grants);
 
-// What those arguments do.
-int load(const std::string& mode, std::uint64_t kernel_ns);
-// Asks for `kernels` kernels at once, waits for them, and begins anew each period. Appends to the file: when a request
-// began, and how long it took.
-struct Request {
-  std::uint64_t began_ns, took_ns;
-};
-int client(std::uint64_t kernel_ns, unsigned kernels, std::uint64_t period_ns, const std::string& file);
-
-// Of the device, in percent, by the device's own log.
+// The device's own record of each of a grant's programs, and what they had of the device by it, in percent.
+std::vector<int> channels(sim::Shared& shared, const Grant& grant);
 double share(sim::Shared& shared, const Grant& grant, std::uint64_t from, std::uint64_t to);
 
 }  // namespace kiboko::bench
