@@ -86,6 +86,11 @@ class Tenant {
   Tenant(const Tenant&) = delete;
   Tenant& operator=(const Tenant&) = delete;
 
+  bool is(const PacedGrant& grant, unsigned index) const {
+    return grant_.id == grant.id && grant_.page == grant.page && grant_.region_path == grant.region_path &&
+           grant_.region_owner == grant.region_owner && index_ == index;
+  }
+
   // False while the region does not exist yet, or is not what it should be.
   bool read(bool timeline) {
     if (!open()) return false;
@@ -221,7 +226,17 @@ class Tenant {
 // All grants of one device.
 class SharedDevice {
  public:
-  void add(std::unique_ptr<Tenant> tenant) { tenants_.push_back(std::move(tenant)); }
+  // A grant that was there `before` keeps what is known of it.
+  void add(const PacedGrant& grant, unsigned index, SharedDevice& before) {
+    const auto same = std::ranges::find_if(before.tenants_, [&](auto& t) { return t && t->is(grant, index); });
+    const bool known = same != before.tenants_.end();
+    was_.push_back(known ? static_cast<int>(same - before.tenants_.begin()) : -1);
+    tenants_.push_back(known ? std::move(*same) : std::make_unique<Tenant>(grant, index));
+  }
+  void go_on_from(const SharedDevice& before) {
+    turns_ = reordered(before.turns_, was_);
+    replayed_to_ = before.replayed_to_;
+  }
   std::size_t size() const { return tenants_.size(); }
 
   void tick(std::uint64_t now) {
@@ -309,6 +324,7 @@ class SharedDevice {
   }
 
   std::vector<std::unique_ptr<Tenant>> tenants_;
+  std::vector<int> was_;           // where each of them was among those before
   std::uint64_t replayed_to_ = 0;  // word number
   TurnState turns_;
   bool urgent_ = false;
@@ -371,12 +387,14 @@ class Pacer::Impl {
   }
 
   void build(const std::vector<PacedGrant>& grants) {
-    devices_.clear();
+    std::map<std::string, SharedDevice> before = std::exchange(devices_, {});
     for (const PacedGrant& grant : grants)
       for (const PacedDevice& device : grant.devices)
-        devices_[device.uuid].add(std::make_unique<Tenant>(grant, device.index_in_grant));
-    for (auto& [uuid, device] : devices_)
+        devices_[device.uuid].add(grant, device.index_in_grant, before[device.uuid]);
+    for (auto& [uuid, device] : devices_) {
+      device.go_on_from(before[uuid]);
       if (device.size() == 1) device.alone();
+    }
   }
 
   std::mutex mutex_;

@@ -98,5 +98,17 @@ TEST_F(PacerOf, AGrantThatIsAloneAgainTakesEverythingBack) {
   EXPECT_TRUE(eventually([&] { return low.live().blocked == 0 && low.live().in_flight_us == 0; }));
 }
 
+// Somebody's coming or going is no reason to forget what was said of the others.
+TEST_F(PacerOf, AGrantThatCameInBetweenLeavesNobodyContendedForLonger) {
+  Tenant one{directory, "one", 1}, third{directory, "third", 1};
+  pacer.grants_changed({one.paced(), low.paced()});
+  one.works_until(region::os::now_ns() + 30 * kSecond);
+  low.works_until(region::os::now_ns() + 30 * kSecond);
+  ASSERT_TRUE(eventually([&] { return one.live().contended_until_ns != 0; }));
+  pacer.grants_changed({third.paced(), low.paced(), one.paced()});
+  low.works_until(0);
+  EXPECT_TRUE(eventually([&] { return one.live().contended_until_ns == 0; }));
+}
+
 }  // namespace
 }  // namespace kiboko::host

@@ -123,6 +123,17 @@ std::vector<Precedence> precedence(std::span<const Standing> grants, std::uint64
   return result;
 }
 
+TurnState reordered(const TurnState& state, std::span<const int> was) {
+  TurnState next{.left_ns = state.left_ns, .bits = state.bits};
+  for (std::size_t i = 0; i < std::min(was.size(), kMostInTurn); ++i) {
+    if (was[i] < 0 || was[i] >= static_cast<int>(kMostInTurn)) continue;
+    if (was[i] == state.holder) next.holder = static_cast<int>(i);
+    next.was_busy |= (state.was_busy >> was[i] & 1) << i;
+    next.held_until[i] = state.held_until[static_cast<std::size_t>(was[i])];
+  }
+  return next;
+}
+
 std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnState& state) {
   const int count = static_cast<int>(std::min(timelines.size(), kMostInTurn));
   std::vector<std::uint64_t> others(timelines.size(), 0);

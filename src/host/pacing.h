@@ -92,6 +92,9 @@ struct TurnState {
   std::array<std::uint64_t, kMostInTurn> held_until{};  // the bit in which a grant last held the device
 };
 
+// The same turns when other grants are there: was[i] is where the grant at position i was before, -1 for a new one.
+TurnState reordered(const TurnState& state, std::span<const int> was);
+
 // How many nanoseconds of each grant's covered time others held the device.
 std::vector<std::uint64_t> attribute(std::span<const Timeline> timelines, TurnState& state);
 

@@ -167,6 +167,22 @@ TEST(Precedence, CostsNobodyAnythingWhoIsAlone) {
   EXPECT_FALSE(precedence(without_work, kNow)[0].watched);
 }
 
+TEST(Attribute, GoesOnWhereItWasWhenGrantsComeAndGo) {
+  TurnState state{.holder = 2, .left_ns = 5, .was_busy = 0b101, .bits = 9};
+  state.held_until[0] = 3;
+  state.held_until[2] = 9;
+  const int was[] = {2, -1, 0};  // the second is gone, a new one came
+  const TurnState next = reordered(state, was);
+  EXPECT_EQ(next.holder, 0);
+  EXPECT_EQ(next.left_ns, 5U);
+  EXPECT_EQ(next.was_busy, 0b101U);
+  EXPECT_EQ(next.held_until[0], 9U);
+  EXPECT_EQ(next.held_until[1], 0U);
+  EXPECT_EQ(next.held_until[2], 3U);
+  const int without_holder[] = {0};
+  EXPECT_EQ(reordered(state, without_holder).holder, -1);
+}
+
 TEST(Attribute, GivesNothingBackWhenNobodyOverlaps) {
   TurnState state;
   const Timeline timelines[] = {{.words = {kAll, 0}}, {.words = {0, kAll}}};

@@ -125,7 +125,7 @@ struct alignas(64) DeviceWords {
   // Until when work of a process is in flight or waited for, at slot % kBusyWords: neighbours of lower priority wait
   // for it. 0 = none, or only its own limit holds it back. Processes that share a word may shorten each other's.
   Shared<std::uint64_t> busy_until_ns[kBusyWords];
-  Shared<std::uint64_t> reserved;
+  Shared<std::uint64_t> first_in_line;  // of those whom the bucket holds back: line.h; 0 = nobody
   // -- the timeline
   Shared<std::uint64_t> cover[kCoverWords];
 };

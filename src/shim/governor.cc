@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "region/line.h"
 #include "shim/activity.h"
 #include "shim/launch.h"
 
@@ -23,6 +24,12 @@ constexpr std::int64_t kMostSharedDepthNs = 250 * kMillisecond;
 constexpr std::int64_t kInFlightNs = 20 * kMillisecond;  // of device time, so that a grant can hand back soon
 // Never less ahead than this, or the device idles between two leases.
 constexpr std::int64_t kLeastInFlightNs = 1 * kMillisecond;
+// Chance may decide among waiters for so long; taking turns at every lease would cost short kernels their pace.
+constexpr std::int64_t kByChanceNs = 10 * kMillisecond;
+// After that the first in line goes first; others only when the bucket has been ready for so long: less than what is
+// saved up meanwhile.
+constexpr std::int64_t kLeastGraceNs = 200'000;
+constexpr std::int64_t kMostGraceNs = 4 * kMillisecond;
 constexpr std::int64_t kNotLongNs = 1'400'000;
 constexpr std::int64_t kLeastNap = 50'000;
 constexpr std::int64_t kAgentSilentNs = 5 * kSecond;  // then its word that nobody else is there counts no more
@@ -160,6 +167,12 @@ std::int64_t nap_for(const Ahead& ahead, const InFlight& flight, std::int64_t to
   return nap < kLeastNap ? kLeastNap : nap < most ? nap : most;
 }
 
+// How long after `ready` one may go who is not the first in line: the first may have died, or not get a processor.
+std::int64_t grace(std::int64_t lease_ns) {
+  const std::int64_t part = lease_ns / 4;
+  return part < kLeastGraceNs ? kLeastGraceNs : part < kMostGraceNs ? part : kMostGraceNs;
+}
+
 // A wait whose reason is looked for after this was read ends as soon as the reason goes.
 std::uint32_t wake_word() { return state.page == nullptr ? 0 : state.page->live.wake.load(std::memory_order_acquire); }
 
@@ -186,6 +199,8 @@ class Waiting {
     ext.counters[state.slot.index].device[device_].throttled_ns.fetch_add(waited, std::memory_order_relaxed);
     ext.waits[device_].count[region::wait_length(waited)].fetch_add(1, std::memory_order_relaxed);
   }
+  bool announced() const { return announced_; }
+  std::uint64_t place() const { return region::place_in_line(since_, state.slot.index); }
   void announce() {
     if (!announced_) words_of(device_).waiting.fetch_add(1, std::memory_order_relaxed);
     announced_ = true;
@@ -254,6 +269,7 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
   const unsigned device = device_of(context);
   region::DeviceWords& words = words_of(device);
   Waiting waiting(device);
+  const std::uint64_t place = waiting.place();
   std::int64_t device_patience = monotonic_ns() + kDeviceWaitNs;
   InFlight before = in_flight(context);
   for (;;) {
@@ -264,6 +280,7 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
     apply_give_back(device, rule, now);
     publish(context, now);
     std::int64_t wake = 0;
+    std::uint64_t overdue = 0;  // the first in line, where it has waited for long
     const Ahead ahead = allowed_ahead(device, now);
     if (ahead.little) close_all(context, false);
     const InFlight flight = in_flight(context);
@@ -272,14 +289,21 @@ std::int64_t take_lease(ContextState& context, std::int64_t lease_ns) {
     if (rule.limited && is_anothers_probe(words.probe.load(std::memory_order_relaxed), now)) {
       wake = now + kMillisecond;
     } else if (rule.limited) {
-      const std::int64_t ready = region::ready_at(words, rule.rate, now, rule.depth_ns);
+      std::int64_t ready = region::ready_at(words, rule.rate, now, rule.depth_ns);
+      const std::uint64_t first = ready > now || waiting.announced()
+                                      ? region::stand_in_line(words.first_in_line, place)
+                                      : words.first_in_line.load(std::memory_order_relaxed);
+      if (first != 0 && now - region::waits_since_ns(first) > kByChanceNs) overdue = first;
+      if (overdue != 0 && overdue != place) ready += grace(lease_ns);
       if (ready > now) wake = ready;
     }
     const bool by_its_limit = wake != 0;
     const std::int64_t too_much = too_much_ahead(ahead, flight);
     if (wake == 0 && too_much > 0 && now < device_patience) wake = now + nap_for(ahead, flight, too_much);
     if (wake == 0 && rule.limited && !region::try_charge_time(words, rule.rate, now, lease_ns, rule.depth_ns)) continue;
+    if (!by_its_limit) region::leave_line(words.first_in_line, place);
     if (wake == 0) {
+      if (overdue != 0) region::leave_line(words.first_in_line, overdue);
       if (!rule.limited) region::charge_time(words, rule.rate, now, lease_ns, rule.depth_ns);
       say_busy_until(device, now + flight.expected_ns + lease_ns);
       return now;
