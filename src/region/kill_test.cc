@@ -4,7 +4,6 @@
 
 #include <cstring>
 #include <memory>
-#include <new>
 #include <random>
 #include <string>
 
@@ -205,15 +204,9 @@ TEST(KilledCreator, AtAnyStepOfTakingOverAFileOfHamiCoreLeavesItToTheNextOne) {
 }
 
 TEST(KilledAgent, AtAnyStepOfAResizeLeavesTheOldLimitsOrTheNew) {
-  void* shared = ::mmap(nullptr, kGrantPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(shared, MAP_FAILED);
-  GrantPage& page = *new (shared) GrantPage();
-  std::strcpy(page.identity.region_path, "/region");
-  page.identity.device_count = 1;
-  page.identity.devices[0].uuid[0] = 'G';
   GrantSettings settings = {};
   settings.devices[0] = {1, 1, 0};
-  seal_new_page(page, settings);
+  GrantPage& page = shared_page(settings);
   std::uint64_t old_limit = 1, new_limit = 1;
   const long steps = kill_at_every_step([&] { new_limit = old_limit + 1; },
                                         [&] {
@@ -232,7 +225,7 @@ TEST(KilledAgent, AtAnyStepOfAResizeLeavesTheOldLimitsOrTheNew) {
                                         });
   EXPECT_GT(steps, 30);
   EXPECT_EQ(old_limit, new_limit);
-  ::munmap(shared, kGrantPageBytes);
+  ::munmap(&page, kGrantPageBytes);
 }
 
 }  // namespace

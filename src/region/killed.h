@@ -1,11 +1,30 @@
 // For tests: what must hold for the living after a process of their grant was killed, wherever it was.
 #pragma once
 
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
 #include "region/fixture.h"
+#include "region/grant_page.h"
 
 namespace kiboko::region {
 
 inline constexpr AccountView kLimit{100 * kMi, 0};
+
+// The page of a grant of one device, shared with the children that are killed; the caller unmaps it.
+inline GrantPage& shared_page(const GrantSettings& settings) {
+  void* shared = ::mmap(nullptr, kGrantPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) std::abort();
+  GrantPage& page = *new (shared) GrantPage();
+  std::strcpy(page.identity.region_path, "/region");
+  page.identity.device_count = 1;
+  page.identity.devices[0].uuid[0] = 'G';
+  seal_new_page(page, settings);
+  return page;
+}
 
 class Killed : public RegionTest {
  protected:

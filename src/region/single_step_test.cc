@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 
 #include <functional>
-#include <new>
 
 #include "region/bucket.h"
 #include "region/grant_page.h"
@@ -203,15 +202,9 @@ TEST_F(KilledAtAnyInstruction, OfCoveringTimeItLeavesAUnionThatCountsNothingTwic
 
 TEST(AgentKilledAtAnyInstruction, OfAResizeLeavesTheOldLimitsOrTheNew) {
   if (!kCanStep) GTEST_SKIP() << kCannotStep;
-  void* shared = ::mmap(nullptr, kGrantPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(shared, MAP_FAILED);
-  GrantPage& page = *new (shared) GrantPage();
-  std::strcpy(page.identity.region_path, "/region");
-  page.identity.device_count = 1;
-  page.identity.devices[0].uuid[0] = 'G';
   GrantSettings settings = {};
   settings.devices[0] = {kMi, 10, 0};
-  seal_new_page(page, settings);
+  GrantPage& page = shared_page(settings);
   settings.devices[0] = {2 * kMi, 20, 0};
   const long count = kill_at_every_instruction(
       Watched({{&page, sizeof page}}),
@@ -231,7 +224,7 @@ TEST(AgentKilledAtAnyInstruction, OfAResizeLeavesTheOldLimitsOrTheNew) {
         ASSERT_TRUE(read_settings(page, &read));
         EXPECT_EQ(read.devices[0].limit_bytes, 3 * kMi);
       });
-  ::munmap(shared, kGrantPageBytes);
+  ::munmap(&page, kGrantPageBytes);
   if (count == 0) GTEST_SKIP() << kCannotStep;
 }
 
