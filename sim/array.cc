@@ -9,8 +9,8 @@ namespace sim {
 namespace {
 
 std::mutex array_lock;
-std::unordered_set<Array*> arrays;
-std::unordered_set<Mipmap*> mipmaps;
+auto& arrays = kept_to_the_end<std::unordered_set<Array*>>();
+auto& mipmaps = kept_to_the_end<std::unordered_set<Mipmap*>>();
 
 constexpr std::uint64_t kRowUnit = 512;  // a row of an array takes a multiple of this, as with pitched memory
 

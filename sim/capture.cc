@@ -28,7 +28,7 @@ namespace {
 constexpr int kGlobal = 0, kThreadLocal = 1, kRelaxed = 2;
 
 std::mutex capture_lock;  // the list
-std::vector<Capture*> captures;
+auto& captures = kept_to_the_end<std::vector<Capture*>>();
 thread_local int thread_mode = kGlobal;
 thread_local char thread_mark;  // its address tells threads apart
 

@@ -277,7 +277,7 @@ SIM_FN(cuCtxCreate_v4, (CUcontext * out, CUctxCreateParams* params, unsigned fla
 }
 
 static std::mutex attached_lock;
-static std::unordered_map<const Context*, int> attached;  // cuCtxAttach less cuCtxDetach
+static auto& attached = kept_to_the_end<std::unordered_map<const Context*, int>>();  // cuCtxAttach less cuCtxDetach
 
 static bool let_go(const Context* context) {
   std::lock_guard<std::mutex> lock(attached_lock);

@@ -38,6 +38,12 @@ struct Driver {
 };
 extern Driver driver;
 
+// For the library's tables: a program may end while its threads are still calling, so they are never destroyed.
+template <class T>
+T& kept_to_the_end() {
+  return *new T;
+}
+
 inline Device& device_at(int ordinal) { return driver.shared->devices[driver.devices[ordinal]]; }
 
 // First word of every object behind a handle, so that a wrong or stale handle is found out.

@@ -17,7 +17,7 @@ struct GraphPool {
 };
 std::mutex graph_memory_lock;  // before memory_lock
 GraphPool graph_pools[kMaxDevices];
-std::unordered_map<std::uint64_t, std::weak_ptr<GraphMemory>> by_address;
+auto& by_address = kept_to_the_end<std::unordered_map<std::uint64_t, std::weak_ptr<GraphMemory>>>();
 
 GraphMemoryPtr memory_at(CUdeviceptr address) {
   const auto found = by_address.find(address);

@@ -43,7 +43,7 @@ struct Opened {
   int count;
 };
 std::mutex ipc_lock;
-std::vector<Opened> opened;
+auto& opened = kept_to_the_end<std::vector<Opened>>();
 
 int make_file(std::uint64_t id, std::uint64_t bytes) {
   const int file = open(shared_file(*driver.shared, id).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

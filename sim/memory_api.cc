@@ -22,7 +22,7 @@ struct HostRange {
   Context* context;
 };
 std::mutex host_lock;
-std::map<std::uint64_t, HostRange> host_ranges;
+auto& host_ranges = kept_to_the_end<std::map<std::uint64_t, HostRange>>();
 
 const std::pair<const std::uint64_t, HostRange>* find_host(std::uint64_t address) {
   auto after = host_ranges.upper_bound(address);

@@ -19,7 +19,7 @@ namespace {
 constexpr std::uint64_t kStep = 32 * kMiB;  // a pool grows by this much at a time when the device has it
 
 std::mutex pool_lock;
-std::vector<Pool*> pools;
+auto& pools = kept_to_the_end<std::vector<Pool*>>();
 Pool* default_pools[kMaxDevices];
 Pool* current_pools[kMaxDevices];
 

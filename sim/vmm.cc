@@ -46,9 +46,9 @@ constexpr std::uint64_t kTicketMagic = 0x54494d4d56534b42;
 constexpr std::uint64_t kPage = 4096;
 
 std::mutex vmm_lock;
-std::map<std::uint64_t, std::uint64_t> reservations;  // address -> bytes
-std::map<std::uint64_t, Mapping> mappings;
-std::map<std::uint64_t, Handle> handles;
+auto& reservations = kept_to_the_end<std::map<std::uint64_t, std::uint64_t>>();  // address -> bytes
+auto& mappings = kept_to_the_end<std::map<std::uint64_t, Mapping>>();
+auto& handles = kept_to_the_end<std::map<std::uint64_t, Handle>>();
 std::atomic<bool> anything{false};
 int common_file = -1;
 std::uint64_t common_end = 0;

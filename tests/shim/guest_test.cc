@@ -52,7 +52,8 @@ std::uint64_t left_in(const std::string& path) {
 TEST_P(Visit, LeavesNoChargeBehindWhenItEndsWithThreadsAtWork) {
   tenant.grant({{0, kGiB}});
   for (int round = 0; round < 5; ++round) {
-    ASSERT_EQ(guest({"exit-busy"}).exit_code, 0);
+    const Ended ended = guest({"exit-busy"});
+    ASSERT_EQ(ended.exit_code, 0) << ended.err;
     ASSERT_EQ(left_in(tenant.region_path()), 0u) << "after round " << round;
   }
 }
