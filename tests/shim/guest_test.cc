@@ -1,6 +1,7 @@
 // The library as a guest of programs that do what programs seldom do. The work is done by guest_program.cc.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -74,10 +75,18 @@ std::map<std::string, long> private_memory(const Ended& ended) {
 TEST_P(Visit, CostsLittleMemoryOfTheProcess) {
   if (sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
   tenant.grant({{0, kGiB, 50}});
-  const auto with = private_memory(guest({"private-memory"}));
+  // The most of three runs each: a machine that takes pages back makes a run look smaller, never larger.
+  const auto most = [&] {
+    std::map<std::string, long> stages;
+    for (int run = 0; run < 3; ++run)
+      for (const auto& [stage, kib] : private_memory(guest({"private-memory"})))
+        stages[stage] = std::max(stages[stage], kib);
+    return stages;
+  };
+  const auto with = most();
   tenant.with_shim(false);
   tenant.environment.erase("KIBOKO_GRANT");
-  const auto without = private_memory(guest({"private-memory"}));
+  const auto without = most();
   ASSERT_EQ(with.size(), 4u);
   ASSERT_EQ(without.size(), 4u);
   for (const auto& [stage, kib] : with) EXPECT_LE(kib - without.at(stage), 200) << stage << ": " << kib << " KiB";
