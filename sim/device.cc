@@ -259,6 +259,7 @@ bool charge(Shared& shared, int channel, std::uint64_t bytes) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     {
       MemoryGuard guard(shared, mine.device);
+      if (mine.state != ChannelState::kLive) return false;
       const std::uint64_t used = get(device.memory_used);
       if (bytes <= limit && used <= limit - bytes) {
         add(mine.memory_used, bytes);
@@ -275,6 +276,8 @@ void refund(Shared& shared, int channel, std::uint64_t bytes) {
   Channel& mine = shared.channels[channel];
   Device& device = shared.devices[mine.device];
   MemoryGuard guard(shared, mine.device);
+  // A thread may be in the middle of a call when its process ends in order: what it held was given back with all else.
+  if (mine.state != ChannelState::kLive) return;
   set(device.memory_used, get(device.memory_used) - bytes);
   set(mine.memory_used, get(mine.memory_used) - bytes);
 }

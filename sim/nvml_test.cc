@@ -148,6 +148,15 @@ TEST_F(Nvml, ShowsTheMemoryThatTheDeviceHasGivenOut) {
   EXPECT_EQ(nvmlDeviceGetMemoryInfo_v2(device(0), &v2), kVersionMismatch);
 }
 
+TEST_F(Nvml, TakesBackTheMemoryOfAnEndedProcessOnce) {
+  const int channel = sim::claim_channel(shared(), 0);
+  ASSERT_TRUE(sim::charge(shared(), channel, 1 << 30));
+  sim::release_channel(shared(), channel);
+  sim::refund(shared(), channel, 1 << 20);  // a thread of it that was in the middle of a free
+  EXPECT_FALSE(sim::charge(shared(), channel, 1 << 20));
+  EXPECT_EQ(sim::memory_use(shared(), 0).used, 0U);
+}
+
 TEST_F(Nvml, ListsProcessesByTheBufferProtocolInEveryVersion) {
   ASSERT_EQ(nvmlInit_v2(), kSuccess);
   unsigned count = 0;
