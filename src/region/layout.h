@@ -17,6 +17,8 @@
 namespace kiboko::region {
 
 inline constexpr std::size_t kMaxSlots = 1024;
+inline constexpr unsigned kSlotBits = 10;  // of a word that names a slot beside something else
+static_assert(kMaxSlots == std::size_t{1} << kSlotBits);
 template <class T>
 using Shared = std::atomic<T>;
 

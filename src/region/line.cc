@@ -1,12 +1,6 @@
 #include "region/line.h"
 
 namespace kiboko::region {
-namespace {
-
-constexpr unsigned kSlotBits = 10;
-static_assert(kMaxSlots == 1U << kSlotBits);
-
-}  // namespace
 
 std::uint64_t place_in_line(std::int64_t since_ns, unsigned slot) {
   const std::uint64_t us = since_ns < 1000 ? 1 : static_cast<std::uint64_t>(since_ns) / 1000;

@@ -37,9 +37,8 @@ constexpr std::int64_t kNap = 2 * kMillisecond;       // longest single sleep: o
 constexpr std::int64_t kLongNap = 100 * kMillisecond;
 constexpr std::int64_t kDeviceWaitNs = 1000 * kMillisecond;  // work may depend on work not launched yet: never for ever
 constexpr std::int64_t kProbeNs = 1000 * kMillisecond;       // for whoever never finishes what he tries
-constexpr unsigned kSlotBits = 10;
+using region::kSlotBits;
 constexpr std::uint64_t kSlotMask = region::kMaxSlots - 1;
-static_assert(region::kMaxSlots == 1U << kSlotBits);
 constexpr std::int64_t kBlockTtlNs = 15 * kSecond;
 
 region::DeviceWords& words_of(unsigned device) { return state.region.ext().devices[device]; }
