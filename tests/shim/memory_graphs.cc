@@ -10,20 +10,12 @@ namespace {
 
 constexpr unsigned long long kFreeFirst = 1;
 
-// A function that the interposer leaves alone, or null: not every driver knows of memory nodes.
-template <class Function>
-Function* driver_function(const char* name) {
-  void* found = find_past_the_interposer(name);
-  Function* function = nullptr;
-  memcpy(&function, &found, sizeof found);
-  return function;
-}
-
 using AddNode = CUresult(CUgraphNode*, CUgraph, const CUgraphNode*, std::size_t, CUDA_MEM_ALLOC_NODE_PARAMS*);
 using AddFree = CUresult(CUgraphNode*, CUgraph, const CUgraphNode*, std::size_t, CUdeviceptr);
 using AddChild = CUresult(CUgraphNode*, CUgraph, const CUgraphNode*, std::size_t, CUgraph);
 using Create = CUresult(CUgraph*, unsigned);
 
+// Not every driver does.
 bool knows_memory_nodes() { return find_past_the_interposer("cuGraphAddMemAllocNode") != nullptr; }
 
 struct Made {
