@@ -2,9 +2,8 @@
 //
 //   bench_compute --grants 30:force,60:force --kernel-us 1300 --mode async --procs 1 --seconds 10
 //   bench_compute --grants 30:force --resize 60    changes the first grant's ask half-way
-//   bench_compute --sweep         one grant, {10,30,50,80} % x kernels of {20 µs, 132 µs, 1.32 ms, 13.2 ms} x every
-//   mode
-//                                 x {1, 4} processes, against the budgets (compute_sweep.h)
+//   bench_compute --sweep         one grant, {10,30,50,80} % x kernels of {20 µs, 132 µs, 1.32 ms, 13.2 ms} x
+//                                 every mode x {1, 4} processes, against the budgets (compute_sweep.h)
 //   bench_compute --pairs         several grants side by side (compute_pairs.h)
 //   bench_compute --conserving    what the default policy leaves of an idle device (compute_pairs.h)
 //   bench_compute --priority      a client of high priority beside a saturating one of low (compute_priority.h)

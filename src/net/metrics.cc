@@ -18,18 +18,23 @@ namespace {
 
 std::map<std::string, std::string> to_map(const Labels& labels) { return {labels.begin(), labels.end()}; }
 
-prometheus::ClientMetric to_client_metric(const Sample& sample, MetricKind kind) {
+prometheus::ClientMetric labelled(const Labels& labels) {
   prometheus::ClientMetric metric;
-  for (const auto& [label, value] : to_map(sample.labels)) metric.label.push_back({label, value});
+  for (const auto& [label, value] : to_map(labels)) metric.label.push_back({label, value});
+  return metric;
+}
+
+prometheus::ClientMetric to_client_metric(const Sample& sample, MetricKind kind) {
+  prometheus::ClientMetric metric = labelled(sample.labels);
   if (kind == MetricKind::Counter)
     metric.counter.value = sample.value;
-  else if (kind == MetricKind::Gauge)
+  else
     metric.gauge.value = sample.value;
   return metric;
 }
 
 prometheus::ClientMetric to_client_metric(const HistogramSample& sample, std::span<const double> bounds) {
-  prometheus::ClientMetric metric = to_client_metric(Sample{sample.labels, 0}, MetricKind::Histogram);
+  prometheus::ClientMetric metric = labelled(sample.labels);
   assert(sample.counts.size() == bounds.size() + 1);
   std::uint64_t below = 0;
   for (std::size_t i = 0; i < sample.counts.size(); ++i) {

@@ -48,8 +48,8 @@ class Metrics {
   void add(std::string_view counter, const Labels& labels = {}, double by = 1);
   void observe(std::string_view histogram, const Labels& labels, double value);
   void set(std::string_view gauge, const Labels& labels, double value);
-  // All samples of a family at once: what is not among them is no longer shown. For things that come
-  // and go, such as grants, and for counters that are kept elsewhere.
+  // All samples of a family at once: what is not among them is no longer shown. For things that come and go, such as
+  // grants, and for counters that are kept elsewhere.
   void replace(std::string_view family, std::vector<Sample> samples);
   void replace(std::string_view histogram, std::vector<HistogramSample> samples);
 
