@@ -1,0 +1,43 @@
+// What pods ask for and how often: the classes that the fragmentation-aware policies weigh a placement by.
+//
+// Plain value, one thread. Whoever owns it decides what counts: the scheduler adds a pod when it arrives and removes it
+// a day later, the simulator may know a whole trace beforehand.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "sched/cluster.h"
+
+namespace kiboko {
+
+struct AskClass {
+  PodAsk ask;
+  double weight = 0;  // part of all asks in the list it came in; those of one list sum to 1
+};
+
+// From this many asks on a mix says something about what comes next. Before, there is only packing.
+inline constexpr std::uint64_t kMixKnownFrom = 50;
+
+class AskMix {
+ public:
+  void add(const PodAsk& ask);
+  void remove(const PodAsk& ask);  // one that was added
+  std::uint64_t asks() const { return asks_; }
+  bool known() const { return asks_ >= kMixKnownFrom; }
+
+  // The classes of asks for devices, those that ask for most compute in sum first, at most `most` of them.
+  std::vector<AskClass> device_classes(std::size_t most) const;
+  // The most frequent classes, asks without a device included and host memory not told apart, until they are `part`
+  // of all asks: the typical pods of "Beware of Fragmentation" (USENIX ATC'23).
+  std::vector<AskClass> typical_classes(double part) const;
+
+ private:
+  struct Less {
+    bool operator()(const PodAsk& a, const PodAsk& b) const;
+  };
+  std::map<PodAsk, std::uint64_t, Less> counts_;
+  std::uint64_t asks_ = 0;
+};
+
+}  // namespace kiboko

@@ -1,0 +1,163 @@
+#include "sched/simulation.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+namespace kiboko {
+namespace {
+
+constexpr unsigned kMarks[] = {90, 100, 110, 130};
+constexpr double kTypicalPart = 0.95;
+constexpr std::size_t kProgressEvery = 256;
+constexpr std::uint64_t kNodeOrderStream = 0x9e3779b97f4a7c15;  // keeps the two draws of one seed apart
+
+// Below `bound`, each equally likely: the high half of a 128-bit product, drawn again in the few cases that would
+// make the low numbers likelier.
+std::uint64_t below(std::mt19937_64& generator, std::uint64_t bound) {
+  __extension__ using Wide = unsigned __int128;
+  const std::uint64_t unfair = (0 - bound) % bound;
+  for (;;) {
+    const Wide product = static_cast<Wide>(generator()) * bound;
+    if (static_cast<std::uint64_t>(product) >= unfair) return static_cast<std::uint64_t>(product >> 64U);
+  }
+}
+
+template <class T>
+void shuffle(std::vector<T>& all, std::mt19937_64& generator) {
+  for (std::size_t left = all.size(); left > 1; --left) std::swap(all[left - 1], all[below(generator, left)]);
+}
+
+// Typical asks' view of what is free, in thousandths.
+double fragmented(const Cluster& cluster, const std::vector<AskClass>& typical) {
+  const Usable usable{cluster, typical, Usable::Reading::Threshold};
+  double could_use = 0;
+  for (std::size_t index = 0; index < typical.size(); ++index)
+    could_use += typical[index].weight * static_cast<double>(usable.supply()[index]);
+  return static_cast<double>(cluster.compute_capacity() - cluster.compute_granted()) - could_use;
+}
+
+// When a mix that grows is looked at anew: first when it is known, then whenever it has grown by a quarter.
+class Learning {
+ public:
+  bool due(const AskMix& mix) {
+    if (mix.asks() < next_) return false;
+    next_ = mix.asks() + std::max<std::uint64_t>(mix.asks() / 4, 1);
+    return true;
+  }
+
+ private:
+  std::uint64_t next_ = kMixKnownFrom;
+};
+
+// The reason of the node that got furthest.
+NodeRefusal reason(const Cluster& cluster, const PodAsk& ask) {
+  NodeRefusal furthest = NodeRefusal::TooFewDevices;
+  for (NodeIndex node = 0; node < cluster.nodes(); ++node) furthest = std::max(furthest, cluster.refusal(node, ask));
+  return furthest;
+}
+
+class Run {
+ public:
+  Run(const Cluster& cluster, std::span<const PodAsk> pods, const SimulationSettings& settings)
+      : cluster_(cluster), settings_(settings), placer_(cluster_, settings.policy), order_(cluster.nodes()) {
+    std::iota(order_.begin(), order_.end(), NodeIndex{0});
+    std::mt19937_64 generator{settings.seed ^ kNodeOrderStream};
+    shuffle(order_, generator);
+    AskMix all;
+    for (const PodAsk& ask : pods) all.add(ask);
+    typical_ = all.typical_classes(kTypicalPart);
+    if (settings.mix == MixSource::Trace) placer_.expect(all);
+  }
+
+  void arrive(const PodAsk& ask, const Clock& clock) {
+    ++result_.arrived;
+    asked_ += ask.compute();
+    const Instant before = clock.now();
+    if (settings_.mix == MixSource::Arrivals) {
+      seen_.add(ask);
+      if (learning_.due(seen_)) placer_.expect(seen_);
+    }
+    const auto spot = placer_.choose(ask, order_);
+    if (spot) placer_.take(ask, *spot);
+    const Nanoseconds took = clock.now() - before;
+    spent_ += took;
+    result_.worst_decision = std::max(result_.worst_decision, took);
+    if (spot) {
+      ++result_.placed;
+    } else {
+      ++result_.refusals[static_cast<std::size_t>(reason(cluster_, ask))];
+    }
+    mark();
+  }
+
+  SimulationResult finish() {
+    if (result_.arrived > 0) result_.mean_decision = spent_ / static_cast<std::int64_t>(result_.arrived);
+    return std::move(result_);
+  }
+
+ private:
+  void mark() {
+    const auto capacity = static_cast<double>(cluster_.compute_capacity());
+    const double allocated = 100 * static_cast<double>(cluster_.compute_granted()) / capacity;
+    while (static_cast<double>(asked_) * 100 >= static_cast<double>(result_.curve.size()) * capacity)
+      result_.curve.push_back(allocated);
+    while (next_mark_ < std::size(kMarks) && kMarks[next_mark_] <= settings_.demand_percent &&
+           static_cast<double>(asked_) * 100 >= kMarks[next_mark_] * capacity) {
+      result_.marks.push_back({kMarks[next_mark_], allocated, 100 * fragmented(cluster_, typical_) / capacity});
+      ++next_mark_;
+    }
+  }
+
+  Cluster cluster_;
+  const SimulationSettings& settings_;
+  Placer placer_;
+  std::vector<NodeIndex> order_;
+  std::vector<AskClass> typical_;
+  AskMix seen_;
+  Learning learning_;
+  std::int64_t asked_ = 0;
+  Nanoseconds spent_{};
+  std::size_t next_mark_ = 0;
+  SimulationResult result_;
+};
+
+}  // namespace
+
+std::optional<double> SimulationResult::allocated_at(unsigned demand_percent) const {
+  const auto found = std::ranges::find(marks, demand_percent, &SimulationMark::demand_percent);
+  if (found == marks.end()) return {};
+  return found->allocated_percent;
+}
+
+Result<std::vector<std::size_t>> draw_arrivals(const Cluster& cluster, std::span<const PodAsk> pods, std::uint64_t seed,
+                                               unsigned demand_percent) {
+  if (std::ranges::none_of(pods, [](const PodAsk& ask) { return ask.compute() > 0; }))
+    return fail(Errc::Invalid, "none of the {} pods asks for a device; there is no demand to reach", pods.size());
+  if (cluster.compute_capacity() == 0) return fail(Errc::Invalid, "none of the {} nodes has a device", cluster.nodes());
+  std::mt19937_64 generator{seed};
+  std::vector<std::size_t> arrivals;
+  const std::int64_t wanted = cluster.compute_capacity() * demand_percent;
+  for (std::int64_t asked = 0; asked * 100 < wanted;) {
+    const std::size_t drawn = below(generator, pods.size());
+    asked += pods[drawn].compute();
+    arrivals.push_back(drawn);
+  }
+  shuffle(arrivals, generator);
+  return arrivals;
+}
+
+Result<SimulationResult> simulate(const Cluster& cluster, std::span<const PodAsk> pods,
+                                  const SimulationSettings& settings, const Clock& clock, const Progress& progress) {
+  const std::vector<std::size_t> arrivals = TRY(draw_arrivals(cluster, pods, settings.seed, settings.demand_percent));
+  Run run{cluster, pods, settings};
+  for (std::size_t index = 0; index < arrivals.size(); ++index) {
+    run.arrive(pods[arrivals[index]], clock);
+    if (progress && index % kProgressEvery == 0)
+      progress(static_cast<double>(index) / static_cast<double>(arrivals.size()));
+  }
+  if (progress) progress(1);
+  return run.finish();
+}
+
+}  // namespace kiboko

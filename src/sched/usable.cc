@@ -1,0 +1,185 @@
+// The inner loops go over classes, four to a vector: a class is a lane, so that weighing a placement for a hundred
+// classes costs a hundred nanoseconds or so and no branch.
+#include "sched/usable.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+namespace kiboko {
+namespace {
+
+constexpr std::size_t kShares = kWholeDevice + 1;
+constexpr float kWithout = 1e30F;  // "how many does it last for" of a class that needs none of it
+constexpr double kMiB = 1 << 20;
+constexpr float kOneAsk = 0.99999F;  // sums of fractions may miss a whole one by their rounding
+
+Share share_of(const PodAsk& ask) { return ask.exclusive ? kWholeDevice : ask.share; }
+
+// What one ask of the class counts as, in thousandths of a device: by compute or, if that is more, by memory.
+double size_of(const PodAsk& ask, const Cluster& cluster) {
+  const auto per_device = static_cast<double>(cluster.memory_capacity().count) /
+                          static_cast<double>(std::max<std::size_t>(cluster.devices(), 1));
+  const double memory = per_device > 0 ? kWholeDevice * static_cast<double>(ask.memory.count) / per_device : 0;
+  return ask.count * std::max({1.0, static_cast<double>(share_of(ask)), memory});
+}
+
+float inverse(double amount) { return amount > 0 ? static_cast<float>(1.0 / amount) : kWithout; }
+
+}  // namespace
+
+Usable::Usable(const Cluster& cluster, std::vector<AskClass> classes, Reading reading)
+    : cluster_(cluster), classes_(std::move(classes)), reading_(reading) {
+  if (classes_.size() > kMaxAskClasses) classes_.resize(kMaxAskClasses);
+  lanes_ = (classes_.size() + kLane - 1) / kLane;
+  make_tables();
+  supply_.assign(classes_.size(), 0);
+  for (NodeIndex node = 0; node < cluster_.nodes(); ++node) refresh(node);
+}
+
+void Usable::make_tables() {
+  part_of_share_.assign(kShares * lanes_, Lanes{});
+  allowed_.assign(kMaxModels * lanes_, Lanes{});
+  for (std::size_t index = 0; index < classes_.size(); ++index) {
+    const PodAsk& ask = classes_[index].ask;
+    const std::size_t lane = index / kLane;
+    const std::size_t at = index % kLane;
+    const Share share = share_of(ask);
+    for (std::size_t free = 0; free < kShares && ask.count > 0; ++free) {
+      const auto have = static_cast<Share>(free);
+      float part = 0;
+      if (have >= share)
+        part = ask.count > 1 ? 1 : share == 0 ? kWithout : static_cast<float>(have) / static_cast<float>(share);
+      part_of_share_[free * lanes_ + lane][at] = part;
+    }
+    for (std::size_t model = 0; model < kMaxModels; ++model)
+      allowed_[model * lanes_ + lane][at] = (ask.models >> model & 1U) != 0 ? 1.0F : 0.0F;
+    inverse_count_[lane][at] = ask.count > 0 ? 1.0F / static_cast<float>(ask.count) : 0.0F;
+    inverse_cpu_[lane][at] = inverse(static_cast<double>(ask.cpu_milli));
+    inverse_memory_[lane][at] = inverse(std::ceil(static_cast<double>(ask.host_memory.count) / kMiB));
+    size_[lane][at] = static_cast<float>(size_of(ask, cluster_));
+    if (ask.memory.count > 0 || ask.exclusive || share == 0) more_than_share_ = true;
+  }
+}
+
+void Usable::set_weights(std::span<const double> weights) {
+  assert(weights.size() == classes_.size());
+  for (std::size_t index = 0; index < weights.size(); ++index)
+    weight_[index / kLane][index % kLane] = static_cast<float>(weights[index]) * size_[index / kLane][index % kLane];
+}
+
+Usable::DeviceState Usable::device_state(NodeIndex node, std::size_t device) const {
+  return {cluster_.free_shares(node)[device],   cluster_.free_memory(node)[device],
+          cluster_.grants(node)[device],        cluster_.slots(node)[device],
+          cluster_.device_models(node)[device], cluster_.healthy(node)[device] != 0};
+}
+
+// Half a unit more than there is: what just suffices must not be lost to rounding.
+Usable::HostState Usable::host_state(NodeIndex node, const PodAsk* taken) const {
+  const std::int64_t cpu = cluster_.cpu_free(node) - (taken != nullptr ? taken->cpu_milli : 0);
+  const std::uint64_t memory = cluster_.host_memory_free(node) - (taken != nullptr ? taken->host_memory.count : 0);
+  return {static_cast<float>(cpu) + 0.5F, static_cast<float>(memory >> 20U) + 0.5F};
+}
+
+void Usable::part_of_device(const DeviceState& state, Row& part) const {
+  if (!state.healthy || state.grants >= state.slots) {
+    for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] = Lanes{};
+    return;
+  }
+  const Lanes* row = &part_of_share_[static_cast<std::size_t>(std::clamp(state.share, 0, kWholeDevice)) * lanes_];
+  const Lanes* allowed = &allowed_[state.model * lanes_];
+  for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] = row[lane] * allowed[lane];
+  if (more_than_share_) limit_by_more_than_share(state, part);
+}
+
+void Usable::limit_by_more_than_share(const DeviceState& state, Row& part) const {
+  for (std::size_t index = 0; index < classes_.size(); ++index) {
+    const PodAsk& ask = classes_[index].ask;
+    float one = part[index / kLane][index % kLane];
+    if (state.memory < ask.memory.count || (ask.exclusive && state.grants > 0)) {
+      one = 0;
+    } else if (ask.memory.count > 0 && ask.count == 1) {
+      one = std::min(one, static_cast<float>(state.memory) / static_cast<float>(ask.memory.count));
+    }
+    one = std::min(one, static_cast<float>(state.slots - state.grants));
+    part[index / kLane][index % kLane] = one;
+  }
+}
+
+void Usable::sum_devices(NodeIndex node, Row& sum) const {
+  for (std::size_t lane = 0; lane < lanes_; ++lane) sum[lane] = Lanes{};
+  Row part;
+  for (std::size_t device = 0; device < cluster_.device_count(node); ++device) {
+    part_of_device(device_state(node, device), part);
+    for (std::size_t lane = 0; lane < lanes_; ++lane) sum[lane] += part[lane];
+  }
+}
+
+// In asks of the class, at least one or none.
+inline Usable::Lanes Usable::usable(Lanes sum, std::size_t lane, const HostState& host) const {
+  constexpr Lanes kOne = {kOneAsk, kOneAsk, kOneAsk, kOneAsk};
+  Lanes fit = sum * inverse_count_[lane];
+  const Lanes for_cpu = host.cpu * inverse_cpu_[lane];
+  const Lanes for_memory = host.memory_mib * inverse_memory_[lane];
+  if (reading_ == Reading::Threshold) {
+    fit = for_cpu >= kOne ? fit : Lanes{};
+  } else {
+    fit = fit < for_cpu ? fit : for_cpu;
+    fit = fit < for_memory ? fit : for_memory;
+  }
+  return fit >= kOne ? fit : Lanes{};
+}
+
+std::vector<std::int64_t> Usable::count_node(NodeIndex node) const {
+  Row sum;
+  sum_devices(node, sum);
+  std::vector<std::int64_t> counted(classes_.size());
+  const HostState host = host_state(node, nullptr);
+  for (std::size_t index = 0; index < classes_.size(); ++index) {
+    const std::size_t lane = index / kLane;
+    const Lanes amount = usable(sum[lane], lane, host) * size_[lane];
+    counted[index] = std::llround(amount[index % kLane]);
+  }
+  return counted;
+}
+
+void Usable::refresh(NodeIndex node) {
+  const std::size_t size = classes_.size();
+  if (node_usable_.size() < (node + 1) * size) {
+    node_usable_.resize((node + 1) * size, 0);
+    node_sum_.resize((node + 1) * lanes_, Lanes{});
+  }
+  const std::vector<std::int64_t> counted = count_node(node);
+  for (std::size_t index = 0; index < size; ++index) {
+    supply_[index] += counted[index] - node_usable_[node * size + index];
+    node_usable_[node * size + index] = counted[index];
+  }
+  Row sum;
+  sum_devices(node, sum);
+  std::copy_n(sum.begin(), lanes_, node_sum_.begin() + static_cast<std::ptrdiff_t>(node * lanes_));
+}
+
+double Usable::lost(NodeIndex node, const PodAsk& ask, Devices devices) const {
+  Row change;
+  for (std::size_t lane = 0; lane < lanes_; ++lane) change[lane] = Lanes{};
+  Row part;
+  for_each_device(devices, [&](std::size_t device) {
+    DeviceState state = device_state(node, device);
+    part_of_device(state, part);
+    for (std::size_t lane = 0; lane < lanes_; ++lane) change[lane] -= part[lane];
+    state.share -= share_of(ask);
+    state.memory = ask.exclusive ? 0 : state.memory - ask.memory.count;
+    state.grants = ask.exclusive ? state.slots : state.grants + 1;
+    part_of_device(state, part);
+    for (std::size_t lane = 0; lane < lanes_; ++lane) change[lane] += part[lane];
+  });
+  const HostState before = host_state(node, nullptr);
+  const HostState after = host_state(node, &ask);
+  const Lanes* sum = &node_sum_[node * lanes_];
+  Lanes total{};
+  for (std::size_t lane = 0; lane < lanes_; ++lane)
+    total += weight_[lane] * (usable(sum[lane], lane, before) - usable(sum[lane] + change[lane], lane, after));
+  return static_cast<double>(total[0] + total[1]) + static_cast<double>(total[2] + total[3]);
+}
+
+}  // namespace kiboko

@@ -1,0 +1,87 @@
+// How much of a node's free compute each class of asks could use: the measure behind the policies `fgd` and `supply`.
+//
+// What is free and cannot be used by a class is a fragment to that class. Two readings of "can be used":
+//
+//  - Threshold, the published one: if one ask of the class fits, everything free on the devices that it fits on.
+//  - Proportional: no more asks of the class than the node's CPU and host memory last for, in fractions. A node with
+//    eight free devices and CPU for two is two to it. So CPU and memory are worth something before they are gone.
+//
+// Owned by the scheduler's loop with the Cluster it looks at. The sums over the cluster are kept up to date node by
+// node
+// (`refresh` after each take, give_back or change of health) in whole numbers, so they equal a count from nothing
+// exactly. Amounts are thousandths of a device.
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "sched/ask_mix.h"
+#include "sched/cluster.h"
+
+namespace kiboko {
+
+// More classes than this do not make decisions better, only slower.
+inline constexpr std::size_t kMaxAskClasses = 128;
+
+class Usable {
+ public:
+  enum class Reading { Threshold, Proportional };
+
+  // `cluster` must outlive it; nodes may be added to it later (`refresh` takes them in).
+  Usable(const Cluster& cluster, std::vector<AskClass> classes, Reading reading);
+
+  std::span<const AskClass> classes() const { return classes_; }
+  // What each class could use of the whole cluster, were it alone.
+  std::span<const std::int64_t> supply() const { return supply_; }
+  void refresh(NodeIndex node);
+
+  // What a unit of supply of each class is worth from now on. `lost` below is in these units.
+  void set_weights(std::span<const double> weights);
+
+  // What a placement of the ask on these devices of the node would take from the weighted supply.
+  double lost(NodeIndex node, const PodAsk& ask, Devices devices) const;
+  // What the classes could use of one node, counted from nothing.
+  std::vector<std::int64_t> count_node(NodeIndex node) const;
+
+ private:
+  using Lanes = float __attribute__((vector_size(16)));
+  static constexpr std::size_t kLane = sizeof(Lanes) / sizeof(float);
+  static constexpr std::size_t kMaxLanes = kMaxAskClasses / kLane;
+  using Row = std::array<Lanes, kMaxLanes>;  // one number a class
+  struct DeviceState {
+    Share share;
+    std::uint64_t memory;
+    unsigned grants;
+    unsigned slots;
+    unsigned model;
+    bool healthy;
+  };
+  struct HostState {
+    float cpu;
+    float memory_mib;
+  };
+
+  void make_tables();
+  DeviceState device_state(NodeIndex node, std::size_t device) const;
+  HostState host_state(NodeIndex node, const PodAsk* taken) const;
+  // How many asks of each class the device could take, in fractions of at least 1, else 0.
+  void part_of_device(const DeviceState& state, Row& part) const;
+  void limit_by_more_than_share(const DeviceState& state, Row& part) const;
+  void sum_devices(NodeIndex node, Row& sum) const;
+  Lanes usable(Lanes sum, std::size_t lane, const HostState& host) const;
+  const Cluster& cluster_;
+  std::vector<AskClass> classes_;
+  Reading reading_;
+  std::size_t lanes_ = 0;
+  bool more_than_share_ = false;      // some class asks for device memory, or for devices that nobody else uses
+  std::vector<Lanes> part_of_share_;  // [share 0..1000][lane]
+  std::vector<Lanes> allowed_;        // [model][lane]: 1 or 0
+  Row inverse_count_{}, inverse_cpu_{}, inverse_memory_{}, size_{}, weight_{};
+  std::vector<std::int64_t> supply_;
+  // By node.
+  std::vector<Lanes> node_sum_;            // [node][lane]: sum of its devices' parts
+  std::vector<std::int64_t> node_usable_;  // [node][class]
+};
+
+}  // namespace kiboko
