@@ -5,13 +5,14 @@
 namespace kiboko::cli {
 
 extern const Command kRun, kPs, kTop, kDevices, kGrants, kResize, kSuspend, kResume, kRelease, kExplain, kEvents,
-    kDoctor, kVersion, kCompletion;
+    kDoctor, kSimulate, kVersion, kCompletion;
 
 namespace {
 
 // In the order of `kiboko --help`.
-constexpr const Command* kCommands[] = {&kRun,    &kPs,      &kTop,     &kDevices, &kGrants, &kResize,  &kSuspend,
-                                        &kResume, &kRelease, &kExplain, &kEvents,  &kDoctor, &kVersion, &kCompletion};
+constexpr const Command* kCommands[] = {&kRun,    &kPs,      &kTop,      &kDevices, &kGrants,
+                                        &kResize, &kSuspend, &kResume,   &kRelease, &kExplain,
+                                        &kEvents, &kDoctor,  &kSimulate, &kVersion, &kCompletion};
 
 constexpr std::string_view kSummary = R"(kiboko shares the accelerators of this host.
 
