@@ -111,7 +111,7 @@ RC_GTEST_PROP(ClusterProperty, NoDeviceEverExceedsItsCapacityAndEverythingCanBeU
 
 RC_GTEST_PROP(ClusterProperty, TheSupplyKeptUpToDateIsTheSupplyCountedFromNothing, ()) {
   const auto asks = *rc::gen::container<std::vector<PodAsk>>(any_pod());
-  const auto reading = *rc::gen::element(Usable::Reading::Threshold, Usable::Reading::Proportional);
+  const auto reading = *rc::gen::element(Usable::Reading::Compute, Usable::Reading::Places);
   Cluster cluster = some_cluster();
   const auto classes = some_mix(asks).device_classes(kMaxAskClasses);
   Usable kept{cluster, classes, reading};
@@ -138,7 +138,7 @@ RC_GTEST_PROP(ClusterProperty, TheSupplyKeptUpToDateIsTheSupplyCountedFromNothin
 
 RC_GTEST_PROP(ClusterProperty, WhatAPlacementIsSaidToLoseIsWhatItLoses, ()) {
   const auto asks = *rc::gen::nonEmpty(rc::gen::container<std::vector<PodAsk>>(any_pod()));
-  const auto reading = *rc::gen::element(Usable::Reading::Threshold, Usable::Reading::Proportional);
+  const auto reading = *rc::gen::element(Usable::Reading::Compute, Usable::Reading::Places);
   Cluster cluster = some_cluster();
   const auto classes = some_mix(asks).device_classes(kMaxAskClasses);
   Usable usable{cluster, classes, reading};

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <ranges>
 #include <tuple>
 
 namespace kiboko {
@@ -105,9 +104,9 @@ void Placer::expect(const AskMix& mix) {
   twins_.assign(std::bit_ceil(2 * cluster_.nodes() + 1), {});
   if (!needs_mix(policy_) || mix.asks() == 0) return;
   if (policy_ == Policy::Supply) {
-    usable_.emplace(cluster_, mix.device_classes(kMaxAskClasses), Usable::Reading::Proportional);
+    usable_.emplace(cluster_, mix.device_classes(kMaxAskClasses), Usable::Reading::Places);
   } else {
-    usable_.emplace(cluster_, mix.typical_classes(kTypicalPart), Usable::Reading::Threshold);
+    usable_.emplace(cluster_, mix.typical_classes(kTypicalPart), Usable::Reading::Compute);
   }
   weigh();
 }
@@ -185,12 +184,13 @@ void Placer::remember(NodeIndex node, double cost) {
 }
 
 // The costly policies judge nodes in the same state once: an empty cluster has few states, a full one few that fit.
-template <class Nodes>
-std::optional<Spot> Placer::best_of(const PodAsk& ask, const Nodes& nodes) {
+template <class NodeAt>
+std::optional<Spot> Placer::best_of(const PodAsk& ask, std::size_t count, NodeAt node_at) {
   std::optional<NodeIndex> best;
   double least = 0;
   ++decision_;
-  for (const NodeIndex node : nodes) {
+  for (std::size_t index = 0; index < count; ++index) {
+    const NodeIndex node = node_at(index);
     if (!cluster_.fits(node, ask)) continue;
     std::optional<double> cost = usable_ ? cost_of_twin(node) : std::nullopt;
     if (!cost) {
@@ -206,11 +206,11 @@ std::optional<Spot> Placer::best_of(const PodAsk& ask, const Nodes& nodes) {
 }
 
 std::optional<Spot> Placer::choose(const PodAsk& ask, std::span<const NodeIndex> candidates) {
-  return best_of(ask, candidates);
+  return best_of(ask, candidates.size(), [&](std::size_t index) { return candidates[index]; });
 }
 
 std::optional<Spot> Placer::choose(const PodAsk& ask) {
-  return best_of(ask, std::views::iota(NodeIndex{0}, static_cast<NodeIndex>(cluster_.nodes())));
+  return best_of(ask, cluster_.nodes(), [](std::size_t index) { return static_cast<NodeIndex>(index); });
 }
 
 void Placer::take(const PodAsk& ask, const Spot& spot) {

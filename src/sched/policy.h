@@ -30,11 +30,11 @@ bool needs_mix(Policy policy);
 
 // Places pods in a cluster by one policy. While a policy that needs a mix has none, it packs.
 //
-// `supply` looks at every class m of asks that is known. S(m) is what the class could use of the whole cluster, f(m)
-// how often it is asked for. A placement is judged by what it takes from sum f(m) log S(m): losing a hundredth of a
-// class's supply counts alike whether the supply is large or small. So what few devices can serve (eight whole devices
-// on one node, a rare model, much CPU beside a device) is kept for those who need it, the more so the scarcer it gets,
-// and an ask that any device can serve goes where nobody in particular is waiting.
+// `supply` looks at every class m of asks that is known. S(m) is the places that the whole cluster has for the class
+// (usable.h), f(m) how often it is asked for. A placement is judged by what it takes from sum f(m) log S(m): losing a
+// hundredth of a class's supply counts alike whether the supply is large or small. So what few devices can serve (eight
+// whole devices on one node, a rare model, much CPU beside a device) is kept for those who need it, the more so the
+// scarcer it gets, and an ask that any device can serve goes where nobody in particular is waiting.
 class Placer {
  public:
   Placer(Cluster& cluster, Policy policy) : cluster_(cluster), policy_(policy) {}
@@ -65,8 +65,8 @@ class Placer {
   // The cost of a node in the same state, if one was judged for the ask at hand.
   std::optional<double> cost_of_twin(NodeIndex node);
   void remember(NodeIndex node, double cost);
-  template <class Nodes>
-  std::optional<Spot> best_of(const PodAsk& ask, const Nodes& nodes);
+  template <class NodeAt>
+  std::optional<Spot> best_of(const PodAsk& ask, std::size_t count, NodeAt node_at);
 
   Cluster& cluster_;
   Policy policy_;

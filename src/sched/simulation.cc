@@ -30,7 +30,7 @@ void shuffle(std::vector<T>& all, std::mt19937_64& generator) {
 
 // Typical asks' view of what is free, in thousandths.
 double fragmented(const Cluster& cluster, const std::vector<AskClass>& typical) {
-  const Usable usable{cluster, typical, Usable::Reading::Threshold};
+  const Usable usable{cluster, typical, Usable::Reading::Compute};
   double could_use = 0;
   for (std::size_t index = 0; index < typical.size(); ++index)
     could_use += typical[index].weight * static_cast<double>(usable.supply()[index]);

@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kShares = kWholeDevice + 1;
 constexpr float kWithout = 1e30F;  // "how many does it last for" of a class that needs none of it
 constexpr double kMiB = 1 << 20;
+// A second ask beside the first counts so much less: it tells places apart that are the same to the first.
+constexpr double kBeside = 0.1;
 constexpr float kOneAsk = 0.99999F;  // sums of fractions may miss a whole one by their rounding
 
 Share share_of(const PodAsk& ask) { return ask.exclusive ? kWholeDevice : ask.share; }
@@ -37,7 +39,23 @@ Usable::Usable(const Cluster& cluster, std::vector<AskClass> classes, Reading re
   for (NodeIndex node = 0; node < cluster_.nodes(); ++node) refresh(node);
 }
 
+// What the next ask for part of a device takes, in the mean of those that fit, by what is free.
+std::vector<double> Usable::next_part() const {
+  std::vector<double> mean(kShares, 0);
+  for (std::size_t free = 0; free < kShares; ++free) {
+    double weight = 0;
+    for (const AskClass& one : classes_) {
+      if (one.ask.count != 1 || share_of(one.ask) > static_cast<Share>(free)) continue;
+      mean[free] += one.weight * share_of(one.ask);
+      weight += one.weight;
+    }
+    if (weight > 0) mean[free] /= weight;
+  }
+  return mean;
+}
+
 void Usable::make_tables() {
+  const std::vector<double> beside = next_part();
   part_of_share_.assign(kShares * lanes_, Lanes{});
   allowed_.assign(kMaxModels * lanes_, Lanes{});
   for (std::size_t index = 0; index < classes_.size(); ++index) {
@@ -47,9 +65,11 @@ void Usable::make_tables() {
     const Share share = share_of(ask);
     for (std::size_t free = 0; free < kShares && ask.count > 0; ++free) {
       const auto have = static_cast<Share>(free);
-      float part = 0;
-      if (have >= share)
-        part = ask.count > 1 ? 1 : share == 0 ? kWithout : static_cast<float>(have) / static_cast<float>(share);
+      float part = have >= share ? 1 : 0;
+      if (have >= share && ask.count == 1 && share > 0)
+        part = static_cast<float>(reading_ == Reading::Compute
+                                      ? static_cast<double>(have) / share
+                                      : 1 + kBeside * beside[static_cast<std::size_t>(have - share)] / share);
       part_of_share_[free * lanes_ + lane][at] = part;
     }
     for (std::size_t model = 0; model < kMaxModels; ++model)
@@ -58,7 +78,7 @@ void Usable::make_tables() {
     inverse_cpu_[lane][at] = inverse(static_cast<double>(ask.cpu_milli));
     inverse_memory_[lane][at] = inverse(std::ceil(static_cast<double>(ask.host_memory.count) / kMiB));
     size_[lane][at] = static_cast<float>(size_of(ask, cluster_));
-    if (ask.memory.count > 0 || ask.exclusive || share == 0) more_than_share_ = true;
+    if (ask.memory.count > 0 || ask.exclusive) more_than_share_ = true;
   }
 }
 
@@ -95,14 +115,7 @@ void Usable::part_of_device(const DeviceState& state, Row& part) const {
 void Usable::limit_by_more_than_share(const DeviceState& state, Row& part) const {
   for (std::size_t index = 0; index < classes_.size(); ++index) {
     const PodAsk& ask = classes_[index].ask;
-    float one = part[index / kLane][index % kLane];
-    if (state.memory < ask.memory.count || (ask.exclusive && state.grants > 0)) {
-      one = 0;
-    } else if (ask.memory.count > 0 && ask.count == 1) {
-      one = std::min(one, static_cast<float>(state.memory) / static_cast<float>(ask.memory.count));
-    }
-    one = std::min(one, static_cast<float>(state.slots - state.grants));
-    part[index / kLane][index % kLane] = one;
+    if (state.memory < ask.memory.count || (ask.exclusive && state.grants > 0)) part[index / kLane][index % kLane] = 0;
   }
 }
 
@@ -121,7 +134,7 @@ inline Usable::Lanes Usable::usable(Lanes sum, std::size_t lane, const HostState
   Lanes fit = sum * inverse_count_[lane];
   const Lanes for_cpu = host.cpu * inverse_cpu_[lane];
   const Lanes for_memory = host.memory_mib * inverse_memory_[lane];
-  if (reading_ == Reading::Threshold) {
+  if (reading_ == Reading::Compute) {
     fit = for_cpu >= kOne ? fit : Lanes{};
   } else {
     fit = fit < for_cpu ? fit : for_cpu;

@@ -1,10 +1,12 @@
 // How much of a node's free compute each class of asks could use: the measure behind the policies `fgd` and `supply`.
 //
-// What is free and cannot be used by a class is a fragment to that class. Two readings of "can be used":
+// What is free and cannot be used by a class is a fragment to that class. Two readings of "could use":
 //
-//  - Threshold, the published one: if one ask of the class fits, everything free on the devices that it fits on.
-//  - Proportional: no more asks of the class than the node's CPU and host memory last for, in fractions. A node with
-//    eight free devices and CPU for two is two to it. So CPU and memory are worth something before they are gone.
+//  - Compute, the published one: if one ask of the class fits, everything free on the devices that it fits on.
+//  - Places: one ask of the class on each device that it fits on (and a tenth of what is likely to fit beside it), and
+//    no more of them than the node's CPU and host memory last for, in fractions of at least one. So CPU and memory are
+//    worth something before they are gone, a device that is begun is worth as much to a small ask as an empty one, and
+//    an empty one is worth more to all.
 //
 // Owned by the scheduler's loop with the Cluster it looks at. The sums over the cluster are kept up to date node by
 // node
@@ -26,7 +28,7 @@ inline constexpr std::size_t kMaxAskClasses = 128;
 
 class Usable {
  public:
-  enum class Reading { Threshold, Proportional };
+  enum class Reading { Compute, Places };
 
   // `cluster` must outlive it; nodes may be added to it later (`refresh` takes them in).
   Usable(const Cluster& cluster, std::vector<AskClass> classes, Reading reading);
@@ -63,9 +65,10 @@ class Usable {
   };
 
   void make_tables();
+  std::vector<double> next_part() const;
   DeviceState device_state(NodeIndex node, std::size_t device) const;
   HostState host_state(NodeIndex node, const PodAsk* taken) const;
-  // How many asks of each class the device could take, in fractions of at least 1, else 0.
+  // What the device counts for each class, in asks: 0 where none fits, else 1 or more.
   void part_of_device(const DeviceState& state, Row& part) const;
   void limit_by_more_than_share(const DeviceState& state, Row& part) const;
   void sum_devices(NodeIndex node, Row& sum) const;
