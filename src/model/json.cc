@@ -13,27 +13,6 @@ using Json = nlohmann::json;
 constexpr std::size_t kMaxText = 128U << 10U;      // one name, path or argument: what execve takes
 constexpr std::size_t kMaxArguments = 64U << 10U;  // of a command line
 
-// nlohmann's parser recurses for each level; a hostile body must not use up the stack.
-bool too_deep(std::string_view text) {
-  constexpr int kMaxDepth = 64;
-  int depth = 0;
-  bool quoted = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 Result<std::string> text_of(const Json& json, std::string_view key) {
   if (!json.is_string()) return fail(Errc::Invalid, "'{}' must be a text", key);
   const auto& text = json.get_ref<const std::string&>();
@@ -230,8 +209,29 @@ const std::vector<Member<Grant>>& grant_members() {
 
 }  // namespace
 
+// nlohmann's parser recurses for each level; a hostile body must not use up the stack.
+bool nested_too_deep(std::string_view text) {
+  constexpr int kMaxDepth = 64;
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 Result<Json> parse_json(std::string_view text) {
-  if (too_deep(text)) return fail(Errc::Invalid, "the JSON is nested too deep");
+  if (nested_too_deep(text)) return fail(Errc::Invalid, "the JSON is nested too deep");
   Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) return fail(Errc::Invalid, "the text is not JSON");
   return json;

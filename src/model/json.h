@@ -15,6 +15,9 @@ namespace kiboko {
 // Text to JSON without exceptions; at most 64 levels deep. Errors are Invalid.
 Result<nlohmann::json> parse_json(std::string_view text);
 
+// Is it nested deeper than that?
+bool nested_too_deep(std::string_view text);
+
 nlohmann::json to_json(const Ask& ask);
 nlohmann::json to_json(const Refusal& refusal);
 // What does not change from second to second; the host adds processes and usage.

@@ -39,6 +39,24 @@ constexpr CorePercent operator-(CorePercent a, CorePercent b) {
 constexpr CorePercent& operator+=(CorePercent& a, CorePercent b) { return a = a + b; }
 inline constexpr CorePercent kAllCores{100};
 
+// Whole mebibytes: what annotations of a cluster count device memory in. Where a family counts in units that are no
+// memory (a card that is only given whole), these.
+struct MiB {
+  std::int64_t count = 0;
+  auto operator<=>(const MiB&) const = default;
+};
+constexpr Bytes to_bytes(MiB amount) {
+  return Bytes{amount.count <= 0                          ? 0
+               : amount.count >= (std::int64_t{1} << 44U) ? std::numeric_limits<std::uint64_t>::max()
+                                                          : static_cast<std::uint64_t>(amount.count) << 20U};
+}
+
+// Compute in the unit of the device's family: hundredths, compute units, sixteenths, or a mask of cores.
+struct CoreUnits {
+  std::int64_t count = 0;
+  auto operator<=>(const CoreUnits&) const = default;
+};
+
 // As NVML writes it: "GPU-…" or "MIG-…".
 struct DeviceUuid {
   std::string text;
