@@ -5,14 +5,14 @@
 namespace kiboko::cli {
 
 extern const Command kRun, kPs, kTop, kDevices, kGrants, kResize, kSuspend, kResume, kRelease, kExplain, kEvents,
-    kDoctor, kSimulate, kVersion, kCompletion;
+    kDoctor, kSimulate, kVendors, kVersion, kCompletion;
 
 namespace {
 
 // In the order of `kiboko --help`.
-constexpr const Command* kCommands[] = {&kRun,    &kPs,      &kTop,      &kDevices, &kGrants,
-                                        &kResize, &kSuspend, &kResume,   &kRelease, &kExplain,
-                                        &kEvents, &kDoctor,  &kSimulate, &kVersion, &kCompletion};
+constexpr const Command* kCommands[] = {&kRun,      &kPs,      &kTop,     &kDevices,   &kGrants, &kResize,
+                                        &kSuspend,  &kResume,  &kRelease, &kExplain,   &kEvents, &kDoctor,
+                                        &kSimulate, &kVendors, &kVersion, &kCompletion};
 
 constexpr std::string_view kSummary = R"(kiboko shares the accelerators of this host.
 
