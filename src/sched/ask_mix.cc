@@ -14,7 +14,7 @@ void make_weights_sum_to_one(std::vector<AskClass>& classes) {
 
 }  // namespace
 
-bool AskMix::Less::operator()(const PodAsk& a, const PodAsk& b) const {
+bool AskLess::operator()(const PodAsk& a, const PodAsk& b) const {
   const auto key = [](const PodAsk& ask) {
     return std::tuple(ask.count, ask.share, ask.memory.count, ask.exclusive, ask.models, ask.cpu_milli,
                       ask.host_memory.count);
@@ -47,7 +47,7 @@ std::vector<AskClass> AskMix::device_classes(std::size_t most) const {
 }
 
 std::vector<AskClass> AskMix::typical_classes(double part) const {
-  std::map<PodAsk, std::uint64_t, Less> counts;
+  std::map<PodAsk, std::uint64_t, AskLess> counts;
   for (const auto& [ask, count] : counts_) {
     PodAsk merged = ask;
     merged.host_memory = {};

@@ -16,6 +16,11 @@ struct AskClass {
   double weight = 0;  // part of all asks in the list it came in; those of one list sum to 1
 };
 
+// Some order, for maps.
+struct AskLess {
+  bool operator()(const PodAsk& a, const PodAsk& b) const;
+};
+
 // From this many asks on a mix says something about what comes next. Before, there is only packing.
 inline constexpr std::uint64_t kMixKnownFrom = 50;
 
@@ -33,10 +38,7 @@ class AskMix {
   std::vector<AskClass> typical_classes(double part) const;
 
  private:
-  struct Less {
-    bool operator()(const PodAsk& a, const PodAsk& b) const;
-  };
-  std::map<PodAsk, std::uint64_t, Less> counts_;
+  std::map<PodAsk, std::uint64_t, AskLess> counts_;
   std::uint64_t asks_ = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "sched/policy.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <tuple>
@@ -82,6 +83,31 @@ double best_fit_cost(const Cluster& cluster, NodeIndex node, const PodAsk& ask) 
   return -std::trunc((1 - left) * 100);
 }
 
+// Of what is remembered, the best so many nodes are judged anew at each decision. Of all nodes so many, or one in so
+// many if that is more, are looked at again.
+constexpr std::size_t kShortlist = 16;
+constexpr std::size_t kLookAgain = 64;
+constexpr std::size_t kLookAgainPart = 64;
+
+// The cheapest so far, in order; of equals the first that came.
+struct Shortlist {
+  std::array<double, kShortlist> costs{};
+  std::array<std::size_t, kShortlist> positions{};  // among the candidates
+  std::size_t size = 0;
+
+  void add(double cost, std::size_t position) {
+    if (size == kShortlist && cost >= costs[size - 1]) return;
+    if (size < kShortlist) ++size;
+    std::size_t at = size - 1;
+    for (; at > 0 && cost < costs[at - 1]; --at) {
+      costs[at] = costs[at - 1];
+      positions[at] = positions[at - 1];
+    }
+    costs[at] = cost;
+    positions[at] = position;
+  }
+};
+
 // The gradient as published: through a sigmoid, in hundredths. The cut matters: near-equal places become equal, the
 // first node wins, and so load stays on few nodes.
 double squashed(double growth) { return -std::trunc(100 / (1 + std::exp(growth / kWholeDevice))); }
@@ -101,6 +127,7 @@ bool needs_mix(Policy policy) { return policy == Policy::Fgd || policy == Policy
 
 void Placer::expect(const AskMix& mix) {
   usable_.reset();
+  memories_.clear();
   twins_.assign(std::bit_ceil(2 * cluster_.nodes() + 1), {});
   if (!needs_mix(policy_) || mix.asks() == 0) return;
   if (policy_ == Policy::Supply) {
@@ -171,38 +198,73 @@ Placer::Choice Placer::judge_by_use(NodeIndex node, const PodAsk& ask, Devices f
   return {-use_of(cluster_, node), picked(Order::Fullest)};
 }
 
-std::optional<double> Placer::cost_of_twin(NodeIndex node) {
+std::optional<double> Placer::cost_of_twin(NodeIndex node) const {
   const std::uint64_t key = cluster_.state_key(node);
   const Twin& twin = twins_[key & (twins_.size() - 1)];
   if (twin.decision != decision_ || twin.key != key) return {};
   return twin.cost;
 }
 
-void Placer::remember(NodeIndex node, double cost) {
+// The costly policies judge nodes in the same state once: an empty cluster has few states, a full one few that fit.
+double Placer::judged(NodeIndex node, const PodAsk& ask) {
+  if (const auto twin = cost_of_twin(node)) return *twin;
+  const double cost = judge(node, ask).cost;
   const std::uint64_t key = cluster_.state_key(node);
   twins_[key & (twins_.size() - 1)] = {key, decision_, cost};
+  return cost;
 }
 
-// The costly policies judge nodes in the same state once: an empty cluster has few states, a full one few that fit.
+Placer::Memory* Placer::memory_of(const PodAsk& ask) {
+  if (!usable_ || policy_ != Policy::Supply) return nullptr;
+  const auto found = memories_.find(ask);
+  if (found != memories_.end()) return &found->second;
+  if (memories_.size() == kMaxAskClasses) return nullptr;
+  Memory& memory = memories_[ask];
+  memory.keys.resize(cluster_.nodes(), 0);
+  memory.costs.resize(cluster_.nodes(), 0);
+  return &memory;
+}
+
+void Placer::look_again(Memory& memory, const PodAsk& ask) {
+  const std::size_t nodes = memory.keys.size();
+  for (std::size_t left = std::min(nodes, std::max(kLookAgain, nodes / kLookAgainPart)); left > 0; --left) {
+    const NodeIndex node = memory.next;
+    memory.next = static_cast<NodeIndex>((node + 1) % nodes);
+    if (!cluster_.fits(node, ask)) continue;
+    memory.costs[node] = static_cast<float>(judged(node, ask));
+    memory.keys[node] = cluster_.state_key(node);
+  }
+}
+
 template <class NodeAt>
 std::optional<Spot> Placer::best_of(const PodAsk& ask, std::size_t count, NodeAt node_at) {
-  std::optional<NodeIndex> best;
-  double least = 0;
   ++decision_;
+  Memory* const memory = memory_of(ask);
+  Shortlist shortlist;
   for (std::size_t index = 0; index < count; ++index) {
     const NodeIndex node = node_at(index);
     if (!cluster_.fits(node, ask)) continue;
-    std::optional<double> cost = usable_ ? cost_of_twin(node) : std::nullopt;
-    if (!cost) {
-      cost = judge(node, ask).cost;
-      if (usable_) remember(node, *cost);
+    if (memory == nullptr || node >= memory->keys.size()) {
+      shortlist.add(usable_ ? judged(node, ask) : judge(node, ask).cost, index);
+      continue;
     }
-    if (best && *cost >= least) continue;
-    best = node;
-    least = *cost;
+    if (memory->keys[node] != cluster_.state_key(node)) {
+      memory->costs[node] = static_cast<float>(judged(node, ask));
+      memory->keys[node] = cluster_.state_key(node);
+    }
+    shortlist.add(static_cast<double>(memory->costs[node]), index);
   }
-  if (!best) return {};
-  return judge(*best, ask).spot;
+  if (shortlist.size == 0) return {};
+  if (memory == nullptr) return judge(node_at(shortlist.positions[0]), ask).spot;
+  const auto listed = std::span{shortlist.positions}.first(shortlist.size);
+  std::ranges::sort(listed);  // of equals the first
+  std::optional<Choice> best;
+  for (const std::size_t position : listed) {
+    const Choice choice = judge(node_at(position), ask);
+    if (!best || choice.cost < best->cost) best = choice;
+  }
+  look_again(*memory, ask);
+  return best->spot;
 }
 
 std::optional<Spot> Placer::choose(const PodAsk& ask, std::span<const NodeIndex> candidates) {

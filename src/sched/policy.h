@@ -13,6 +13,7 @@
 //  supply        ours: of all placements that fit, the one that costs the supply of what is asked for least; see below
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -43,7 +44,7 @@ class Placer {
   // The asks to expect. Costs a pass over the cluster.
   void expect(const AskMix& mix);
 
-  // The best spot now among the candidates, or nothing. Changes nothing, allocates nothing.
+  // The best spot now among the candidates, or nothing. Takes nothing; allocates only for an ask never seen before.
   std::optional<Spot> choose(const PodAsk& ask, std::span<const NodeIndex> candidates);
   std::optional<Spot> choose(const PodAsk& ask);  // all nodes
 
@@ -63,8 +64,11 @@ class Placer {
   Choice judge_by_usable(NodeIndex node, const PodAsk& ask, Devices fitting) const;
   void weigh();
   // The cost of a node in the same state, if one was judged for the ask at hand.
-  std::optional<double> cost_of_twin(NodeIndex node);
-  void remember(NodeIndex node, double cost);
+  std::optional<double> cost_of_twin(NodeIndex node) const;
+  double judged(NodeIndex node, const PodAsk& ask);
+  struct Memory;
+  Memory* memory_of(const PodAsk& ask);
+  void look_again(Memory& memory, const PodAsk& ask);
   template <class NodeAt>
   std::optional<Spot> best_of(const PodAsk& ask, std::size_t count, NodeAt node_at);
 
@@ -77,6 +81,14 @@ class Placer {
     std::uint64_t decision = 0;
     double cost = 0;
   };
+  // What each node cost for one ask when it was last judged. Prices move on by a hair with each placement, so what is
+  // remembered is only good to tell the few nodes that are worth judging now, and is brought up to date by and by.
+  struct Memory {
+    std::vector<std::uint64_t> keys;  // the node's state then
+    std::vector<float> costs;
+    NodeIndex next = 0;  // to look at again
+  };
+  std::map<PodAsk, Memory, AskLess> memories_;
   std::vector<Twin> twins_;  // a hash table without chains, of a power of two; what does not fit is judged again
   std::uint64_t decision_ = 0;
 };

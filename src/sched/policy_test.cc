@@ -79,6 +79,25 @@ TEST(Supply, PutsMuchCpuWhereThereIsMuch) {
   EXPECT_EQ(placer.choose(pod(1, 1000, 4)).value().node, 0U);
 }
 
+// It remembers what nodes cost when it last looked, and judges anew those that looked best: here, all.
+TEST(Supply, ChoosesAsOneWouldWhoRemembersNothing) {
+  Cluster cluster;
+  for (int i = 0; i < 16; ++i) add_node(cluster, i % 3 == 0 ? 2 : 8, i % 2 == 0 ? 32 : 96);
+  const std::vector<PodAsk> asks = {pod(1, 300, 4), pod(1, 700, 8), pod(1, 1000, 6), pod(2, 1000, 12), pod(1, 110, 1)};
+  AskMix mix;
+  for (const PodAsk& ask : asks) mix.add(ask);
+  Placer placer{cluster, Policy::Supply};
+  placer.expect(mix);
+  for (std::size_t i = 0; i < 60; ++i) {
+    const PodAsk& ask = asks[i * 7 % asks.size()];
+    Placer fresh{cluster, Policy::Supply};
+    fresh.expect(mix);
+    const Spot spot = placer.choose(ask).value();
+    EXPECT_EQ(cluster.state_key(spot.node), cluster.state_key(fresh.choose(ask).value().node)) << i;
+    placer.take(ask, spot);
+  }
+}
+
 TEST(Placer, PacksWhileAPolicyThatNeedsAMixHasNone) {
   Cluster cluster;
   add_node(cluster, 2, 16);
