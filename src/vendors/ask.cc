@@ -27,7 +27,7 @@ std::string listed(const std::vector<std::int64_t>& numbers) {
 
 class Reading {
  public:
-  Reading(const Family& family, const ContainerFacts& container, const Annotations& pod)
+  Reading(const Family& family, const Container& container, const Annotations& pod)
       : family_(family.in_mode(pod)), rules_(family_.resources), container_(container), pod_(pod) {}
 
   Result<Admission> run() {
@@ -296,7 +296,7 @@ class Reading {
 
   const Family& family_;
   const Resources& rules_;
-  const ContainerFacts& container_;
+  const Container& container_;
   const Annotations& pod_;
   Admission admission_;
   Amount count_, memory_, percent_, cores_, slices_;  // in units of the resources
@@ -307,7 +307,7 @@ class Reading {
 
 }  // namespace
 
-Result<Admission> admit(const Family& family, const ContainerFacts& container, const Annotations& pod) {
+Result<Admission> admit(const Family& family, const Container& container, const Annotations& pod) {
   return Reading(family, container, pod).run();
 }
 

@@ -12,15 +12,11 @@
 #include <vector>
 
 #include "model/device_ask.h"
+#include "model/objects.h"
 #include "vendors/discover.h"
 #include "vendors/family.h"
 
 namespace kiboko::vendors {
-
-struct ContainerFacts {
-  std::string name;
-  std::map<std::string, std::string, std::less<>> limits, requests;  // amounts as Kubernetes writes them
-};
 
 struct Admission {
   std::optional<DeviceAsk> ask;                 // nothing: the container asks for none of the family
@@ -30,7 +26,7 @@ struct Admission {
   std::map<std::string, std::string> annotate;  // to be added to the pod
   std::string runtime_class;
 };
-Result<Admission> admit(const Family& family, const ContainerFacts& container, const Annotations& pod);
+Result<Admission> admit(const Family& family, const Container& container, const Annotations& pod);
 
 // Variables that hide the devices of a family from a container that asked for none of its group.
 std::map<std::string, std::string> hidden_env(const std::vector<const Family*>& all,

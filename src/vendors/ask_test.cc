@@ -110,7 +110,7 @@ TEST(NvidiaAsk, NothingAskedIsNothingAsked) {
 }
 
 TEST(NvidiaAsk, LimitsWinOverRequests) {
-  const ContainerFacts container{"c", {{"nvidia.com/gpu", "1"}}, {{"nvidia.com/gpu", "2"}, {"nvidia.com/gpumem", "7"}}};
+  const Container container{"c", {{"nvidia.com/gpu", "1"}}, {{"nvidia.com/gpu", "2"}, {"nvidia.com/gpumem", "7"}}};
   const auto ask = *admit(*catalog().find("NVIDIA"), container, {}).value().ask;
   EXPECT_EQ(ask.count, 1U);
   EXPECT_EQ(ask.memory, mib(7));
@@ -134,7 +134,7 @@ TEST(AmdAsk, PercentBecomesComputeUnitsAtLeastOne) {
 
 TEST(AmdAsk, MemoryAloneGetsADevice) {
   EXPECT_EQ(asked("AMD", {{"amd.com/gpumem", "2000"}}).count, 1U);
-  const ContainerFacts requests{"c", {}, {{"amd.com/gpu", "1"}}};
+  const Container requests{"c", {}, {{"amd.com/gpu", "1"}}};
   EXPECT_FALSE(admit(*catalog().find("AMD"), requests, {}).value().claimed);
 }
 

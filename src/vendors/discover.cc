@@ -9,13 +9,13 @@ namespace {
 
 constexpr std::int64_t kMostDevices = 1024;
 
-std::optional<std::int64_t> capacity_of(const NodeFacts& node, const std::string& resource) {
+std::optional<std::int64_t> capacity_of(const Node& node, const std::string& resource) {
   const auto found = node.capacity.find(resource);
   return found == node.capacity.end() ? std::nullopt : std::optional(found->second);
 }
 
 // A resource that the node does not know counts as none of it.
-Lookup capacities(const Family& family, const NodeFacts& node, std::int64_t n, std::int64_t i) {
+Lookup capacities(const Family& family, const Node& node, std::int64_t n, std::int64_t i) {
   return [&family, &node, n, i](std::string_view name) -> std::optional<std::int64_t> {
     if (name == "count") return capacity_of(node, family.resources.count.name).value_or(0);
     if (name == "memory") return capacity_of(node, family.resources.memory.name).value_or(0);
@@ -33,7 +33,7 @@ Result<std::int64_t> bounded(const std::optional<Expression>& expression, const 
   return fail(Errc::Invalid, "{} {} of a device is not within 0 and {}", what, value, kMostWireNumber);
 }
 
-Result<RegisteredDevice> made_device(const Family& family, const NodeFacts& node, std::int64_t n, std::int64_t i) {
+Result<RegisteredDevice> made_device(const Family& family, const Node& node, std::int64_t n, std::int64_t i) {
   const Discovery& rule = family.discovery;
   const Lookup lookup = capacities(family, node, n, i);
   RegisteredDevice device;
@@ -55,7 +55,7 @@ Result<RegisteredDevice> made_device(const Family& family, const NodeFacts& node
   return device;
 }
 
-Result<std::vector<RegisteredDevice>> made_devices(const Family& family, const NodeFacts& node) {
+Result<std::vector<RegisteredDevice>> made_devices(const Family& family, const Node& node) {
   std::vector<RegisteredDevice> devices;
   const std::int64_t n = TRY(family.discovery.count->evaluate(capacities(family, node, 0, 0)));
   if (n > kMostDevices) return fail(Errc::Invalid, "{} devices are more than the {} of a node", n, kMostDevices);
@@ -75,7 +75,7 @@ Result<void> check(const Family& family, RegisteredDevice& device) {
 
 }  // namespace
 
-Result<std::vector<RegisteredDevice>> discover(const Family& family, const NodeFacts& node) {
+Result<std::vector<RegisteredDevice>> discover(const Family& family, const Node& node) {
   const Discovery& rule = family.discovery;
   std::vector<RegisteredDevice> devices;
   if (rule.source == Discovery::Source::Capacity) {

@@ -8,18 +8,13 @@
 #include <vector>
 
 #include "model/cluster_device.h"
+#include "model/objects.h"
 #include "vendors/family.h"
 
 namespace kiboko::vendors {
 
-using Annotations = std::map<std::string, std::string, std::less<>>;
+using Annotations = Texts;
 
-struct NodeFacts {
-  std::string name;
-  Annotations annotations, labels;
-  std::map<std::string, std::int64_t, std::less<>> capacity;
-};
-
-Result<std::vector<RegisteredDevice>> discover(const Family& family, const NodeFacts& node);
+Result<std::vector<RegisteredDevice>> discover(const Family& family, const Node& node);
 
 }  // namespace kiboko::vendors

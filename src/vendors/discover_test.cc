@@ -15,12 +15,12 @@ const Catalog& catalog() {
   return kCatalog;
 }
 
-Result<std::vector<RegisteredDevice>> found(std::string_view family, const NodeFacts& node) {
+Result<std::vector<RegisteredDevice>> found(std::string_view family, const Node& node) {
   return discover(*catalog().find(family), node);
 }
 
 TEST(Discovery, AnAnnotationListsDevices) {
-  NodeFacts node{"n1", {}, {}, {}};
+  Node node{"n1", {}, {}, {}};
   EXPECT_TRUE(found("DCU", node).value().empty());
   node.annotations["hami.io/node-dcu-register"] = "DCU-7,4,65520,100,DCU-K100,0,true,1,hami:";
   const auto devices = found("DCU", node).value();
@@ -30,41 +30,38 @@ TEST(Discovery, AnAnnotationListsDevices) {
 }
 
 TEST(Discovery, AnOldPluginsRowsAreReadWhereJsonIsUsualNow) {
-  const NodeFacts node{
-      "n1", {{"hami.io/node-nvidia-register", "GPU-a,10,16384,100,NVIDIA-Tesla V100,0,true:"}}, {}, {}};
+  const Node node{"n1", {{"hami.io/node-nvidia-register", "GPU-a,10,16384,100,NVIDIA-Tesla V100,0,true:"}}, {}, {}};
   EXPECT_EQ(found("NVIDIA", node).value()[0].type, "NVIDIA-Tesla V100");
 }
 
 TEST(Discovery, AFaultNamesNodeKeyAndPosition) {
-  const NodeFacts node{
-      "n1", {{"hami.io/node-nvidia-register", R"([{"id":"GPU-a"},{"id":"GPU-b","devmem":-1}])"}}, {}, {}};
+  const Node node{"n1", {{"hami.io/node-nvidia-register", R"([{"id":"GPU-a"},{"id":"GPU-b","devmem":-1}])"}}, {}, {}};
   EXPECT_THAT(found("NVIDIA", node).error().message,
               HasSubstr("node n1: annotation hami.io/node-nvidia-register: device 1 of the list: 'devmem'"));
 }
 
 TEST(Discovery, ComputeIsForcedWhereThePluginSaysNone) {
-  const NodeFacts node{
-      "n1",
-      {{"hami.io/node-biren-register", R"([{"id":"card_0","count":1,"health":true,"type":"Biren-106"}])"}},
-      {},
-      {}};
+  const Node node{"n1",
+                  {{"hami.io/node-biren-register", R"([{"id":"card_0","count":1,"health":true,"type":"Biren-106"}])"}},
+                  {},
+                  {}};
   EXPECT_EQ(found("Biren", node).value()[0].cores, CoreUnits{100});
 }
 
 TEST(Discovery, AForeignModelIsNotTakenForOneOfTheFamily) {
-  const NodeFacts node{"n1", {{"hami.io/node-register-xpu", R"([{"id":"0000:3b:00.0","type":"P800-OAM"}])"}}, {}, {}};
+  const Node node{"n1", {{"hami.io/node-register-xpu", R"([{"id":"0000:3b:00.0","type":"P800-OAM"}])"}}, {}, {}};
   EXPECT_THAT(found("XPU", node).error().message, HasSubstr("'P800-OAM', which has no 'XPU'"));
 }
 
 TEST(Discovery, CapacityMakesDevices) {
-  const NodeFacts mlu{"n1", {}, {}, {{"cambricon.com/mlu.smlu.vcore", 200}, {"cambricon.com/mlu.smlu.vmemory", 192}}};
+  const Node mlu{"n1", {}, {}, {{"cambricon.com/mlu.smlu.vcore", 200}, {"cambricon.com/mlu.smlu.vmemory", 192}}};
   const auto mlus = found("MLU", mlu).value();
   ASSERT_EQ(mlus.size(), 2U);
   EXPECT_EQ(mlus[1].uuid.text, "n1-cambricon-mlu-1");
   EXPECT_EQ(mlus[1].memory, MiB{24576});
   EXPECT_EQ(mlus[1].slots, 100);
 
-  const NodeFacts mthreads{"n1", {}, {}, {{"mthreads.com/sgpu-core", 32}, {"mthreads.com/sgpu-memory", 192}}};
+  const Node mthreads{"n1", {}, {}, {{"mthreads.com/sgpu-core", 32}, {"mthreads.com/sgpu-memory", 192}}};
   const auto cards = found("Mthreads", mthreads).value();
   ASSERT_EQ(cards.size(), 2U);
   EXPECT_EQ(cards[0].memory, MiB{49152});
@@ -115,13 +112,12 @@ TEST(Discovery, AbsurdCapacitiesAreRefused) {
 }
 
 TEST(Discovery, EnflameProfilesSayWhatADeviceCanBeCutInto) {
-  const NodeFacts node{
-      "n1",
-      {{"enflame.com/gcu-drs-capacity",
-        R"({"devices":[{"index":"0","minor":"2","capacity":6},{"index":"1","minor":"3","capacity":"6"}],)"
-        R"("profiles":{"1g.6gb":"0","3g.20gb":"1","6g.40gb":"2"}})"}},
-      {},
-      {}};
+  const Node node{"n1",
+                  {{"enflame.com/gcu-drs-capacity",
+                    R"({"devices":[{"index":"0","minor":"2","capacity":6},{"index":"1","minor":"3","capacity":"6"}],)"
+                    R"("profiles":{"1g.6gb":"0","3g.20gb":"1","6g.40gb":"2"}})"}},
+                  {},
+                  {}};
   const auto devices = found("Enflame", node).value();
   ASSERT_EQ(devices.size(), 2U);
   EXPECT_EQ(devices[1].uuid.text, "n1-enflame-drs-1");
@@ -131,12 +127,12 @@ TEST(Discovery, EnflameProfilesSayWhatADeviceCanBeCutInto) {
 }
 
 TEST(Discovery, MetaxSharedDevicesKeepPolicyAndZone) {
-  const NodeFacts node{"n1",
-                       {{"metax-tech.com/node-gpu-devices",
-                         R"([{"uuid":"GPU-a","bdf":"0:1","model":"MXC500","totalDevCount":16,"totalCompute":100,)"
-                         R"("totalVRam":65536,"healthy":true,"qosPolicy":"fixed-share","linkZone":2}])"}},
-                       {},
-                       {}};
+  const Node node{"n1",
+                  {{"metax-tech.com/node-gpu-devices",
+                    R"([{"uuid":"GPU-a","bdf":"0:1","model":"MXC500","totalDevCount":16,"totalCompute":100,)"
+                    R"("totalVRam":65536,"healthy":true,"qosPolicy":"fixed-share","linkZone":2}])"}},
+                  {},
+                  {}};
   const auto devices = found("Metax-SGPU", node).value();
   EXPECT_EQ(devices[0].slots, 16);
   EXPECT_EQ(custom_text(devices[0].custom, "QosPolicy"), "fixed-share");

@@ -166,13 +166,13 @@ TEST(AddingAVendor, TheInventedVendorOfTheDocumentationWorks) {
   ASSERT_TRUE(added) << added.error().message;
   const Family& family = *catalog.find("Zephyr");
 
-  const NodeFacts node{"n1", {}, {}, {{"zephyr.example/card", 2}}};
+  const Node node{"n1", {}, {}, {{"zephyr.example/card", 2}}};
   const auto devices = discover(family, node).value();
   ASSERT_EQ(devices.size(), 2U);
   EXPECT_EQ(devices[1].uuid.text, "n1-zephyr-1");
   EXPECT_EQ(devices[1].memory, MiB{65536});
 
-  const ContainerFacts container{"c", {{"zephyr.example/memory", "5"}, {"zephyr.example/share", "30"}}, {}};
+  const Container container{"c", {{"zephyr.example/memory", "5"}, {"zephyr.example/share", "30"}}, {}};
   const auto admission = admit(family, container, {{"zephyr.example/use-uuid", "n1-zephyr-1"}}).value();
   ASSERT_TRUE(admission.ask);
   EXPECT_EQ(admission.ask->memory, (MemoryAsk{MemoryAsk::Kind::Amount, 5120, false}));
@@ -180,7 +180,7 @@ TEST(AddingAVendor, TheInventedVendorOfTheDocumentationWorks) {
   EXPECT_EQ(admission.limits.at("zephyr.example/card"), 1);
   EXPECT_THAT(admission.ask->use_uuids, ElementsAre("n1-zephyr-1"));
 
-  const ContainerFacts two{"c", {{"zephyr.example/card", "2"}, {"zephyr.example/memory", "5"}}, {}};
+  const Container two{"c", {{"zephyr.example/card", "2"}, {"zephyr.example/memory", "5"}}, {}};
   EXPECT_THAT(admit(family, two, {}).error().message, HasSubstr("a share is of one card"));
 }
 

@@ -29,9 +29,9 @@ std::string any_quantity() {
                          rc::gen::elementOf(kOdd));
 }
 
-ContainerFacts any_container(const Family& family) {
+Container any_container(const Family& family) {
   const Resources& r = family.resources;
-  ContainerFacts container{"c", {}, {}};
+  Container container{"c", {}, {}};
   for (const std::string& name : {r.count.name, r.memory.name, r.memory_percent, r.cores.name, r.slices})
     if (!name.empty() && *rc::gen::arbitrary<bool>()) container.limits[name] = any_quantity();
   return container;
@@ -66,7 +66,7 @@ RC_GTEST_PROP(VendorsProperty, AnAskIsWithinBoundsOrRefusedByName, ()) {
 
 RC_GTEST_PROP(VendorsProperty, WhatAdmissionWroteAsksForTheSame, ()) {
   const Family& family = any_family();
-  ContainerFacts container = any_container(family);
+  Container container = any_container(family);
   const Annotations pod = any_annotations(family);
   const auto first = admit(family, container, pod);
   if (!first || !first->ask) return;
@@ -80,7 +80,7 @@ RC_GTEST_PROP(VendorsProperty, WhatAdmissionWroteAsksForTheSame, ()) {
 
 RC_GTEST_PROP(VendorsProperty, AnyNodeGivesDevicesOrAnErrorThatNamesIt, ()) {
   const Family& family = any_family();
-  NodeFacts node{"node-7", {}, {}, {}};
+  Node node{"node-7", {}, {}, {}};
   const Resources& r = family.resources;
   for (const std::string& name : {r.count.name, r.memory.name, r.cores.name})
     if (!name.empty())
