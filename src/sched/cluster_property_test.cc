@@ -109,6 +109,38 @@ RC_GTEST_PROP(ClusterProperty, NoDeviceEverExceedsItsCapacityAndEverythingCanBeU
   RC_ASSERT(cluster.compute_granted() == 0);
 }
 
+// Rank after rank, with those already seen tried: every candidate that fits comes, once, and each list is in order.
+RC_GTEST_PROP(ClusterProperty, RanksNameEveryNodeThatFitsOnce, ()) {
+  const auto policy = *rc::gen::element(Policy::Binpack, Policy::Spread, Policy::HamiDefault, Policy::BestFit,
+                                        Policy::Fgd, Policy::Supply);
+  const auto asks = *rc::gen::container<std::vector<PodAsk>>(any_pod());
+  Cluster cluster;
+  for (int i = 0; i < 12; ++i) {
+    add_node(cluster, 8, 96, "A", {.memory = 80_GiB, .slots = 7});
+    add_node(cluster, 2, 16, "B", {.memory = 16_GiB});
+    add_node(cluster, 4, 200, "B", {.memory = 32_GiB, .slots = 3});
+  }
+  Placer placer{cluster, policy};
+  placer.expect(some_mix(asks));
+  NodeSet candidates;
+  for (NodeIndex node = 0; node < cluster.nodes(); ++node)
+    if (node % 5 != 0) candidates.add(node);
+  for (const PodAsk& ask : asks) {
+    NodeSet tried;
+    for (;;) {
+      const auto ranked = placer.rank(ask, &candidates, &tried);
+      RC_ASSERT(std::is_sorted(ranked.begin(), ranked.end()));
+      for (const Ranked& one : ranked) {
+        RC_ASSERT(candidates.contains(one.node) && !tried.contains(one.node) && cluster.fits(one.node, ask));
+        tried.add(one.node);
+      }
+      if (ranked.empty()) break;
+    }
+    candidates.for_each([&](NodeIndex node) { RC_ASSERT(cluster.fits(node, ask) == tried.contains(node)); });
+    if (const auto spot = placer.choose(ask)) placer.take(ask, *spot);
+  }
+}
+
 RC_GTEST_PROP(ClusterProperty, TheSupplyKeptUpToDateIsTheSupplyCountedFromNothing, ()) {
   const auto asks = *rc::gen::container<std::vector<PodAsk>>(any_pod());
   const auto reading = *rc::gen::element(Usable::Reading::Compute, Usable::Reading::Places);

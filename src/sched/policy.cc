@@ -1,7 +1,6 @@
 #include "sched/policy.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <tuple>
@@ -20,6 +19,10 @@ constexpr double kBestFitCompute = 8 * kWholeDevice;
 constexpr double kLeastSupply = kWholeDevice;
 
 enum class Order { Fullest, Emptiest };
+
+Order order_of(Policy policy) {
+  return policy == Policy::Spread || policy == Policy::HamiDefault ? Order::Emptiest : Order::Fullest;
+}
 
 // `count` of the devices, by what is free on them.
 Devices pick(const Cluster& cluster, NodeIndex node, unsigned count, Devices among, Order order) {
@@ -52,24 +55,6 @@ Devices like(const Cluster& cluster, NodeIndex node, Devices device, Devices amo
   return alike;
 }
 
-template <class T>
-double sum(std::span<const T> numbers) {
-  double total = 0;
-  for (const T number : numbers) total += static_cast<double>(number);
-  return total;
-}
-
-// The parts of a node's compute, memory and slots in use, added up: from 0 to 3.
-double use_of(const Cluster& cluster, NodeIndex node) {
-  const auto devices = static_cast<double>(cluster.device_count(node));
-  if (devices == 0) return 0;
-  const double memory = sum(cluster.memory_capacity(node));
-  const double memory_use = memory > 0 ? 1 - sum(cluster.free_memory(node)) / memory : 0;
-  const double slots = sum(cluster.slots(node));
-  return 1 - static_cast<double>(cluster.compute_free(node)) / (devices * kWholeDevice) + memory_use +
-         (slots > 0 ? sum(cluster.grants(node)) / slots : 0);
-}
-
 // What kube-scheduler's default (least allocated) prefers: the parts of CPU and memory left.
 double host_left(const Cluster& cluster, NodeIndex node) {
   const auto part = [](auto left, auto of) { return of > 0 ? static_cast<double>(left) / static_cast<double>(of) : 0; };
@@ -83,30 +68,11 @@ double best_fit_cost(const Cluster& cluster, NodeIndex node, const PodAsk& ask) 
   return -std::trunc((1 - left) * 100);
 }
 
-// Of what is remembered, the best so many nodes are judged anew at each decision. Of all nodes so many, or one in so
-// many if that is more, are looked at again.
-constexpr std::size_t kShortlist = 16;
-constexpr std::size_t kLookAgain = 64;
-constexpr std::size_t kLookAgainPart = 64;
-
-// The cheapest so far, in order; of equals the first that came.
-struct Shortlist {
-  std::array<double, kShortlist> costs{};
-  std::array<std::size_t, kShortlist> positions{};  // among the candidates
-  std::size_t size = 0;
-
-  void add(double cost, std::size_t position) {
-    if (size == kShortlist && cost >= costs[size - 1]) return;
-    if (size < kShortlist) ++size;
-    std::size_t at = size - 1;
-    for (; at > 0 && cost < costs[at - 1]; --at) {
-      costs[at] = costs[at - 1];
-      positions[at] = positions[at - 1];
-    }
-    costs[at] = cost;
-    positions[at] = position;
-  }
-};
+// Nodes that one decision judges because nothing is known of them or they have changed since: the fullest. The others
+// wait for a later decision, unless too few are found.
+constexpr std::ptrdiff_t kJudgedAtOnce = 64;
+// A decision that has judged fewer looks again at others, in turn, and at no fewer than this.
+constexpr std::ptrdiff_t kLookAgain = 16;
 
 // The gradient as published: through a sigmoid, in hundredths. The cut matters: near-equal places become equal, the
 // first node wins, and so load stays on few nodes.
@@ -127,7 +93,7 @@ bool needs_mix(Policy policy) { return policy == Policy::Fgd || policy == Policy
 
 void Placer::expect(const AskMix& mix) {
   usable_.reset();
-  memories_.clear();
+  memory_.forget_costs();
   twins_.assign(std::bit_ceil(2 * cluster_.nodes() + 1), {});
   if (!needs_mix(policy_) || mix.asks() == 0) return;
   if (policy_ == Policy::Supply) {
@@ -153,126 +119,138 @@ void Placer::weigh() {
   usable_->set_weights(weights_);
 }
 
+// For fgd: what is free shrinks by the ask itself, wherever it goes; what is lost beyond that is fragments.
+double Placer::cost(NodeIndex node, const PodAsk& ask, Devices devices) const {
+  if (usable_) {
+    const double lost = usable_->lost(node, ask, devices);
+    return policy_ == Policy::Fgd ? squashed(lost - static_cast<double>(ask.compute())) : lost;
+  }
+  double left = 0;  // by compute, then by memory
+  for_each_device(devices, [&](std::size_t device) {
+    const auto memory = static_cast<double>(cluster_.memory_capacity(node)[device]);
+    left += cluster_.free_shares(node)[device];
+    left += static_cast<double>(cluster_.free_memory(node)[device]) / (memory + 1);
+  });
+  return order_of(policy_) == Order::Fullest ? left : -left;
+}
+
+// The node must fit.
 Placer::Choice Placer::judge(NodeIndex node, const PodAsk& ask) const {
   const Devices fitting = cluster_.fitting_devices(node, ask);
-  return usable_ ? judge_by_usable(node, ask, fitting) : judge_by_use(node, ask, fitting);
-}
-
-// What the placement costs. For fgd: what is free shrinks by the ask itself, wherever it goes; what is lost beyond that
-// is fragments.
-double Placer::cost(NodeIndex node, const PodAsk& ask, Devices devices) const {
-  const double lost = usable_->lost(node, ask, devices);
-  return policy_ == Policy::Fgd ? squashed(lost - static_cast<double>(ask.compute())) : lost;
-}
-
-Placer::Choice Placer::judge_by_usable(NodeIndex node, const PodAsk& ask, Devices fitting) const {
+  if (!usable_) return {cost_by_use(node, ask), pick(cluster_, node, ask.count, fitting, order_of(policy_))};
   if (ask.count != 1 || ask.share == kWholeDevice || ask.exclusive) {
     const Devices devices = pick(cluster_, node, ask.count, fitting, Order::Fullest);
-    return {cost(node, ask, devices), {node, devices}};
+    return {cost(node, ask, devices), devices};
   }
   std::optional<Choice> best;
   for (Devices left = fitting; left != 0;) {
     const Devices device = left & -left;
     left &= ~like(cluster_, node, device, left);
     const double now = cost(node, ask, device);
-    if (!best || now < best->cost) best = {now, {node, device}};
+    if (!best || now < best->cost) best = {now, device};
   }
   return *best;
 }
 
-Placer::Choice Placer::judge_by_use(NodeIndex node, const PodAsk& ask, Devices fitting) const {
-  const auto picked = [&](Order order) { return Spot{node, pick(cluster_, node, ask.count, fitting, order)}; };
+double Placer::cost_by_use(NodeIndex node, const PodAsk& ask) const {
   switch (policy_) {
     case Policy::Spread:
-      return {use_of(cluster_, node), picked(Order::Emptiest)};
+      return cluster_.use(node);
     case Policy::HamiDefault:
-      if (ask.count == 0) return {-host_left(cluster_, node), {node, 0}};
-      return {-use_of(cluster_, node), picked(Order::Emptiest)};
+      if (ask.count == 0) return -host_left(cluster_, node);
+      break;
     case Policy::BestFit:
-      return {best_fit_cost(cluster_, node, ask), picked(Order::Fullest)};
+      return best_fit_cost(cluster_, node, ask);
     case Policy::Binpack:
     case Policy::Fgd:
     case Policy::Supply:
       break;
   }
-  return {-use_of(cluster_, node), picked(Order::Fullest)};
-}
-
-std::optional<double> Placer::cost_of_twin(NodeIndex node) const {
-  const std::uint64_t key = cluster_.state_key(node);
-  const Twin& twin = twins_[key & (twins_.size() - 1)];
-  if (twin.decision != decision_ || twin.key != key) return {};
-  return twin.cost;
+  return -cluster_.use(node);
 }
 
 // The costly policies judge nodes in the same state once: an empty cluster has few states, a full one few that fit.
 double Placer::judged(NodeIndex node, const PodAsk& ask) {
-  if (const auto twin = cost_of_twin(node)) return *twin;
-  const double cost = judge(node, ask).cost;
   const std::uint64_t key = cluster_.state_key(node);
-  twins_[key & (twins_.size() - 1)] = {key, decision_, cost};
+  Twin& twin = twins_[key & (twins_.size() - 1)];
+  if (twin.decision != decision_ || twin.key != key) twin = {key, decision_, judge(node, ask).cost};
+  return twin.cost;
+}
+
+float Placer::judge_and_note(NodeIndex node, const PodAsk& ask, CostMemory::Costs& known) {
+  const float cost = cluster_.fits(node, ask) ? static_cast<float>(judged(node, ask)) : CostMemory::kDoesNotFit;
+  known.note(node, cluster_.version(node), cost);
   return cost;
 }
 
-Placer::Memory* Placer::memory_of(const PodAsk& ask) {
-  if (!usable_ || policy_ != Policy::Supply) return nullptr;
-  const auto found = memories_.find(ask);
-  if (found != memories_.end()) return &found->second;
-  if (memories_.size() == kMaxAskClasses) return nullptr;
-  Memory& memory = memories_[ask];
-  memory.keys.resize(cluster_.nodes(), 0);
-  memory.costs.resize(cluster_.nodes(), 0);
-  return &memory;
-}
-
-void Placer::look_again(Memory& memory, const PodAsk& ask) {
-  const std::size_t nodes = memory.keys.size();
-  for (std::size_t left = std::min(nodes, std::max(kLookAgain, nodes / kLookAgainPart)); left > 0; --left) {
-    const NodeIndex node = memory.next;
-    memory.next = static_cast<NodeIndex>((node + 1) % nodes);
-    if (!cluster_.fits(node, ask)) continue;
-    memory.costs[node] = static_cast<float>(judged(node, ask));
-    memory.keys[node] = cluster_.state_key(node);
+void Placer::look_again(const PodAsk& ask, std::size_t most, CostMemory::Costs& known) {
+  const std::size_t nodes = cluster_.nodes();
+  for (std::size_t left = std::min(nodes, most); left > 0; --left) {
+    judge_and_note(known.look_again_at, ask, known);
+    known.look_again_at = static_cast<NodeIndex>((known.look_again_at + 1) % nodes);
   }
 }
 
-template <class NodeAt>
-std::optional<Spot> Placer::best_of(const PodAsk& ask, std::size_t count, NodeAt node_at) {
+// Cheap enough to ask first what a node costs, and only then whether it fits.
+void Placer::rank_by_use(const PodAsk& ask, const NodeSet* candidates, const NodeSet* tried) {
+  cluster_.for_each_that_may_fit(ask, candidates, tried, [&](NodeIndex node) {
+    const Ranked one{node, cost_by_use(node, ask)};
+    if (shortlist_.would_take(one) && cluster_.fits(node, ask)) shortlist_.add(one);
+  });
+}
+
+void Placer::rank_by_usable(const PodAsk& ask, const NodeSet* candidates, const NodeSet* tried) {
+  CostMemory::Costs& known = memory_.of(ask, cluster_.nodes());
+  const auto list = [&](NodeIndex node, float cost) {
+    if (cost != CostMemory::kDoesNotFit) shortlist_.add({node, static_cast<double>(cost)});
+  };
+  unjudged_.clear();
+  cluster_.for_each_that_may_fit(ask, candidates, tried, [&](NodeIndex node) {
+    if (known.versions[node] == cluster_.version(node)) {
+      list(node, known.costs[node]);
+    } else {
+      unjudged_.push_back({node, -cluster_.use(node)});
+    }
+  });
+  auto first = unjudged_.begin();
+  while (first != unjudged_.end()) {
+    const auto last = unjudged_.end() - first > kJudgedAtOnce ? first + kJudgedAtOnce : unjudged_.end();
+    if (last != unjudged_.end()) std::nth_element(first, last, unjudged_.end());
+    for (; first != last; ++first) list(first->node, judge_and_note(first->node, ask, known));
+    if (shortlist_.size() == Shortlist::kMost) break;
+  }
+  if (policy_ != Policy::Supply) return;
+  shortlist_.judge_anew([&](NodeIndex node) { return judged(node, ask); });
+  const std::ptrdiff_t left = kJudgedAtOnce - (first - unjudged_.begin());
+  look_again(ask, static_cast<std::size_t>(std::max(left, kLookAgain)), known);
+}
+
+std::span<const Ranked> Placer::rank(const PodAsk& ask, const NodeSet* candidates, const NodeSet* tried) {
   ++decision_;
-  Memory* const memory = memory_of(ask);
-  Shortlist shortlist;
-  for (std::size_t index = 0; index < count; ++index) {
-    const NodeIndex node = node_at(index);
-    if (!cluster_.fits(node, ask)) continue;
-    if (memory == nullptr || node >= memory->keys.size()) {
-      shortlist.add(usable_ ? judged(node, ask) : judge(node, ask).cost, index);
-      continue;
-    }
-    if (memory->keys[node] != cluster_.state_key(node)) {
-      memory->costs[node] = static_cast<float>(judged(node, ask));
-      memory->keys[node] = cluster_.state_key(node);
-    }
-    shortlist.add(static_cast<double>(memory->costs[node]), index);
+  shortlist_.clear();
+  if (usable_) {
+    rank_by_usable(ask, candidates, tried);
+  } else {
+    rank_by_use(ask, candidates, tried);
   }
-  if (shortlist.size == 0) return {};
-  if (memory == nullptr) return judge(node_at(shortlist.positions[0]), ask).spot;
-  const auto listed = std::span{shortlist.positions}.first(shortlist.size);
-  std::ranges::sort(listed);  // of equals the first
-  std::optional<Choice> best;
-  for (const std::size_t position : listed) {
-    const Choice choice = judge(node_at(position), ask);
-    if (!best || choice.cost < best->cost) best = choice;
-  }
-  look_again(*memory, ask);
-  return best->spot;
+  return shortlist_.ranked();
+}
+
+std::optional<Spot> Placer::spot_of(const PodAsk& ask, std::span<const Ranked> ranked) const {
+  if (ranked.empty()) return {};
+  return Spot{ranked[0].node, judge(ranked[0].node, ask).devices};
+}
+
+std::optional<Spot> Placer::choose(const PodAsk& ask) { return spot_of(ask, rank(ask)); }
+
+std::optional<Spot> Placer::choose(const PodAsk& ask, const NodeSet& candidates) {
+  return spot_of(ask, rank(ask, &candidates));
 }
 
 std::optional<Spot> Placer::choose(const PodAsk& ask, std::span<const NodeIndex> candidates) {
-  return best_of(ask, candidates.size(), [&](std::size_t index) { return candidates[index]; });
-}
-
-std::optional<Spot> Placer::choose(const PodAsk& ask) {
-  return best_of(ask, cluster_.nodes(), [](std::size_t index) { return static_cast<NodeIndex>(index); });
+  named_.clear();
+  for (const NodeIndex node : candidates) named_.add(node);
+  return choose(ask, named_);
 }
 
 void Placer::take(const PodAsk& ask, const Spot& spot) {

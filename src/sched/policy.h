@@ -1,7 +1,7 @@
 // Where a pod goes: the policies, and the one that keeps book for them.
 //
 // Owned by the scheduler's loop with the Cluster it places in. The same asks in the same order give the same spots:
-// a tie goes to the candidate that comes first, then to the lower device.
+// a tie goes to the lower node, then to the lower device.
 //
 //  binpack       the node most in use that fits, then its fullest device
 //  spread        the emptiest node, its emptiest device
@@ -13,13 +13,14 @@
 //  supply        ours: of all placements that fit, the one that costs the supply of what is asked for least; see below
 #pragma once
 
-#include <map>
 #include <optional>
 #include <span>
 #include <string_view>
 
 #include "sched/ask_mix.h"
 #include "sched/cluster.h"
+#include "sched/cost_memory.h"
+#include "sched/shortlist.h"
 #include "sched/usable.h"
 
 namespace kiboko {
@@ -44,53 +45,55 @@ class Placer {
   // The asks to expect. Costs a pass over the cluster.
   void expect(const AskMix& mix);
 
-  // The best spot now among the candidates, or nothing. Takes nothing; allocates only for an ask never seen before.
+  // The best nodes now that the ask fits on, best first, up to Shortlist::kMost: of the candidates (null: of all), and
+  // none that was tried (null: none was). None are left when the list is empty. Valid until the next call; takes
+  // nothing; allocates only for an ask that is new or was long away.
+  std::span<const Ranked> rank(const PodAsk& ask, const NodeSet* candidates = nullptr, const NodeSet* tried = nullptr);
+  // What a placement on these devices of the node costs, to order devices of one node by.
+  double cost(NodeIndex node, const PodAsk& ask, Devices devices) const;
+
+  // The spot on the first node of the rank, or nothing.
+  std::optional<Spot> choose(const PodAsk& ask, const NodeSet& candidates);
   std::optional<Spot> choose(const PodAsk& ask, std::span<const NodeIndex> candidates);
   std::optional<Spot> choose(const PodAsk& ask);  // all nodes
 
-  // Every change of the cluster while a Placer looks at it goes through here.
+  // Every change of the cluster while a Placer looks at it goes through here: takes and gives back, or tells what has
+  // been changed: what is free, health, other devices, a node that was added or removed.
   void take(const PodAsk& ask, const Spot& spot);
   void give_back(const PodAsk& ask, const Spot& spot);
-  void changed(NodeIndex node);  // health, or a node that was added
+  void changed(NodeIndex node);
 
  private:
   struct Choice {
     double cost = 0;  // less is better
-    Spot spot;
+    Devices devices = 0;
   };
   Choice judge(NodeIndex node, const PodAsk& ask) const;
-  Choice judge_by_use(NodeIndex node, const PodAsk& ask, Devices fitting) const;
-  double cost(NodeIndex node, const PodAsk& ask, Devices devices) const;
-  Choice judge_by_usable(NodeIndex node, const PodAsk& ask, Devices fitting) const;
-  void weigh();
-  // The cost of a node in the same state, if one was judged for the ask at hand.
-  std::optional<double> cost_of_twin(NodeIndex node) const;
+  double cost_by_use(NodeIndex node, const PodAsk& ask) const;
+  void rank_by_use(const PodAsk& ask, const NodeSet* candidates, const NodeSet* tried);
+  void rank_by_usable(const PodAsk& ask, const NodeSet* candidates, const NodeSet* tried);
+  float judge_and_note(NodeIndex node, const PodAsk& ask, CostMemory::Costs& known);
+  void look_again(const PodAsk& ask, std::size_t most, CostMemory::Costs& known);
   double judged(NodeIndex node, const PodAsk& ask);
-  struct Memory;
-  Memory* memory_of(const PodAsk& ask);
-  void look_again(Memory& memory, const PodAsk& ask);
-  template <class NodeAt>
-  std::optional<Spot> best_of(const PodAsk& ask, std::size_t count, NodeAt node_at);
+  std::optional<Spot> spot_of(const PodAsk& ask, std::span<const Ranked> ranked) const;
+  void weigh();
 
   Cluster& cluster_;
   Policy policy_;
   std::optional<Usable> usable_;
   std::vector<double> weights_;
+  Shortlist shortlist_;
+  CostMemory memory_;
+  std::vector<Ranked> unjudged_;  // those of one decision
+  // What nodes in one state cost, for one decision: a hash table without chains; what does not fit is judged again.
   struct Twin {
     std::uint64_t key = 0;
     std::uint64_t decision = 0;
     double cost = 0;
   };
-  // What each node cost for one ask when it was last judged. Prices move on by a hair with each placement, so what is
-  // remembered is only good to tell the few nodes that are worth judging now, and is brought up to date by and by.
-  struct Memory {
-    std::vector<std::uint64_t> keys;  // the node's state then
-    std::vector<float> costs;
-    NodeIndex next = 0;  // to look at again
-  };
-  std::map<PodAsk, Memory, AskLess> memories_;
-  std::vector<Twin> twins_;  // a hash table without chains, of a power of two; what does not fit is judged again
+  std::vector<Twin> twins_;
   std::uint64_t decision_ = 0;
+  NodeSet named_;  // candidates that came as a list
 };
 
 }  // namespace kiboko

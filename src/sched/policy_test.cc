@@ -79,6 +79,37 @@ TEST(Supply, PutsMuchCpuWhereThereIsMuch) {
   EXPECT_EQ(placer.choose(pod(1, 1000, 4)).value().node, 0U);
 }
 
+TEST(Placer, OrdersTheDevicesOfANodeByWhatTheyCost) {
+  Cluster cluster;
+  const NodeIndex node = add_node(cluster, 2, 16);
+  for (const Policy policy : {Policy::Binpack, Policy::Spread}) {
+    Placer placer{cluster, policy};
+    if (policy == Policy::Binpack) placer.take(pod(1, 500), {node, 0b01});
+    const bool fuller_is_cheaper = placer.cost(node, pod(1, 100), 0b01) < placer.cost(node, pod(1, 100), 0b10);
+    EXPECT_EQ(fuller_is_cheaper, policy == Policy::Binpack);
+  }
+}
+
+TEST(Placer, PassesOverARemovedNodeAndSeesAnAddedOne) {
+  for (const Policy policy : {Policy::Binpack, Policy::Supply}) {
+    Cluster cluster;
+    add_node(cluster, 2, 16);
+    add_node(cluster, 2, 16);
+    Placer placer{cluster, policy};
+    placer.expect(mix_of({{pod(1, 500), 50}}));
+    placer.take(pod(1, 500), placer.choose(pod(1, 500)).value());
+    cluster.remove_node(0);
+    placer.changed(0);
+    EXPECT_EQ(placer.choose(pod(1, 500)).value().node, 1U);
+    cluster.remove_node(1);
+    placer.changed(1);
+    EXPECT_FALSE(placer.choose(pod(1, 500)));
+    for (int i = 0; i < 3; ++i) placer.changed(add_node(cluster, 8, 16));
+    EXPECT_TRUE(placer.choose(pod(8, 500)));
+    EXPECT_EQ(placer.rank(pod(8, 500)).size(), 3U);
+  }
+}
+
 // It remembers what nodes cost when it last looked, and judges anew those that looked best: here, all.
 TEST(Supply, ChoosesAsOneWouldWhoRemembersNothing) {
   Cluster cluster;

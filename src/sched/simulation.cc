@@ -1,7 +1,6 @@
 #include "sched/simulation.h"
 
 #include <algorithm>
-#include <numeric>
 #include <random>
 
 namespace kiboko {
@@ -57,13 +56,41 @@ NodeRefusal reason(const Cluster& cluster, const PodAsk& ask) {
   return furthest;
 }
 
+void copy_node(const Cluster& from, NodeIndex node, Cluster& to) {
+  ClusterNode copy{.name = from.node_name(node),
+                   .cpu_milli = from.cpu_capacity(node),
+                   .host_memory = Bytes{from.host_memory_capacity(node)},
+                   .devices = {}};
+  for (std::size_t device = 0; device < from.device_count(node); ++device)
+    copy.devices.push_back({.memory = Bytes{from.memory_capacity(node)[device]},
+                            .slots = from.slots(node)[device],
+                            .model = from.device_models(node)[device]});
+  const NodeIndex index = to.add_node(copy).value();
+  to.set_host_free(index, from.cpu_free(node), Bytes{from.host_memory_free(node)});
+  for (std::size_t device = 0; device < from.device_count(node); ++device)
+    to.set_free(index, device,
+                {.share = from.free_shares(node)[device],
+                 .memory = Bytes{from.free_memory(node)[device]},
+                 .grants = from.grants(node)[device],
+                 .healthy = from.healthy(node)[device] != 0});
+}
+
+// The same nodes, as they are, in an order that the seed gives.
+Cluster shuffled(const Cluster& cluster, std::uint64_t seed) {
+  std::vector<NodeIndex> order;
+  cluster.present().for_each([&](NodeIndex node) { order.push_back(node); });
+  std::mt19937_64 generator{seed ^ kNodeOrderStream};
+  shuffle(order, generator);
+  Cluster copy;
+  for (const std::string& model : cluster.models()) (void)copy.model_named(model);
+  for (const NodeIndex node : order) copy_node(cluster, node, copy);
+  return copy;
+}
+
 class Run {
  public:
   Run(const Cluster& cluster, std::span<const PodAsk> pods, const SimulationSettings& settings)
-      : cluster_(cluster), settings_(settings), placer_(cluster_, settings.policy), order_(cluster.nodes()) {
-    std::iota(order_.begin(), order_.end(), NodeIndex{0});
-    std::mt19937_64 generator{settings.seed ^ kNodeOrderStream};
-    shuffle(order_, generator);
+      : cluster_(shuffled(cluster, settings.seed)), settings_(settings), placer_(cluster_, settings.policy) {
     AskMix all;
     for (const PodAsk& ask : pods) all.add(ask);
     typical_ = all.typical_classes(kTypicalPart);
@@ -78,7 +105,7 @@ class Run {
       seen_.add(ask);
       if (learning_.due(seen_)) placer_.expect(seen_);
     }
-    const auto spot = placer_.choose(ask, order_);
+    const auto spot = placer_.choose(ask);
     if (spot) placer_.take(ask, *spot);
     const Nanoseconds took = clock.now() - before;
     spent_ += took;
@@ -112,7 +139,6 @@ class Run {
   Cluster cluster_;
   const SimulationSettings& settings_;
   Placer placer_;
-  std::vector<NodeIndex> order_;
   std::vector<AskClass> typical_;
   AskMix seen_;
   Learning learning_;

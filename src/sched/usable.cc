@@ -26,6 +26,10 @@ double size_of(const PodAsk& ask, const Cluster& cluster) {
   return ask.count * std::max({1.0, static_cast<double>(share_of(ask)), memory});
 }
 
+// Half a unit more than there is: what just suffices must not be lost to rounding.
+float mebibytes_of(std::uint64_t bytes) { return static_cast<float>(bytes >> 20U) + 0.5F; }
+double mebibytes_for(Bytes amount) { return std::ceil(static_cast<double>(amount.count) / kMiB); }
+
 float inverse(double amount) { return amount > 0 ? static_cast<float>(1.0 / amount) : kWithout; }
 
 }  // namespace
@@ -36,6 +40,8 @@ Usable::Usable(const Cluster& cluster, std::vector<AskClass> classes, Reading re
   lanes_ = (classes_.size() + kLane - 1) / kLane;
   make_tables();
   supply_.assign(classes_.size(), 0);
+  node_usable_.reserve(cluster_.nodes() * classes_.size());
+  node_sum_.reserve(cluster_.nodes() * lanes_);
   for (NodeIndex node = 0; node < cluster_.nodes(); ++node) refresh(node);
 }
 
@@ -76,7 +82,9 @@ void Usable::make_tables() {
       allowed_[model * lanes_ + lane][at] = (ask.models >> model & 1U) != 0 ? 1.0F : 0.0F;
     inverse_count_[lane][at] = ask.count > 0 ? 1.0F / static_cast<float>(ask.count) : 0.0F;
     inverse_cpu_[lane][at] = inverse(static_cast<double>(ask.cpu_milli));
-    inverse_memory_[lane][at] = inverse(std::ceil(static_cast<double>(ask.host_memory.count) / kMiB));
+    inverse_memory_[lane][at] = inverse(mebibytes_for(ask.host_memory));
+    device_memory_[lane][at] = static_cast<float>(mebibytes_for(ask.memory));
+    beside_others_[lane][at] = ask.exclusive ? 0.0F : 1.0F;
     size_[lane][at] = static_cast<float>(size_of(ask, cluster_));
     if (ask.memory.count > 0 || ask.exclusive) more_than_share_ = true;
   }
@@ -94,11 +102,10 @@ Usable::DeviceState Usable::device_state(NodeIndex node, std::size_t device) con
           cluster_.device_models(node)[device], cluster_.healthy(node)[device] != 0};
 }
 
-// Half a unit more than there is: what just suffices must not be lost to rounding.
 Usable::HostState Usable::host_state(NodeIndex node, const PodAsk* taken) const {
   const std::int64_t cpu = cluster_.cpu_free(node) - (taken != nullptr ? taken->cpu_milli : 0);
   const std::uint64_t memory = cluster_.host_memory_free(node) - (taken != nullptr ? taken->host_memory.count : 0);
-  return {static_cast<float>(cpu) + 0.5F, static_cast<float>(memory >> 20U) + 0.5F};
+  return {static_cast<float>(cpu) + 0.5F, mebibytes_of(memory)};
 }
 
 void Usable::part_of_device(const DeviceState& state, Row& part) const {
@@ -113,10 +120,10 @@ void Usable::part_of_device(const DeviceState& state, Row& part) const {
 }
 
 void Usable::limit_by_more_than_share(const DeviceState& state, Row& part) const {
-  for (std::size_t index = 0; index < classes_.size(); ++index) {
-    const PodAsk& ask = classes_[index].ask;
-    if (state.memory < ask.memory.count || (ask.exclusive && state.grants > 0)) part[index / kLane][index % kLane] = 0;
-  }
+  const float memory = mebibytes_of(state.memory);
+  for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] = memory >= device_memory_[lane] ? part[lane] : Lanes{};
+  if (state.grants == 0) return;
+  for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] *= beside_others_[lane];
 }
 
 void Usable::sum_devices(NodeIndex node, Row& sum) const {
@@ -143,17 +150,21 @@ inline Usable::Lanes Usable::usable(Lanes sum, std::size_t lane, const HostState
   return fit >= kOne ? fit : Lanes{};
 }
 
+void Usable::count(NodeIndex node, const Row& sum, Counted& counted) const {
+  const HostState host = host_state(node, nullptr);
+  for (std::size_t lane = 0; lane < lanes_; ++lane) {
+    const Lanes amount = usable(sum[lane], lane, host) * size_[lane];
+    for (std::size_t at = 0; at < kLane; ++at)
+      counted[lane * kLane + at] = static_cast<std::int32_t>(std::lround(amount[at]));
+  }
+}
+
 std::vector<std::int64_t> Usable::count_node(NodeIndex node) const {
   Row sum;
   sum_devices(node, sum);
-  std::vector<std::int64_t> counted(classes_.size());
-  const HostState host = host_state(node, nullptr);
-  for (std::size_t index = 0; index < classes_.size(); ++index) {
-    const std::size_t lane = index / kLane;
-    const Lanes amount = usable(sum[lane], lane, host) * size_[lane];
-    counted[index] = std::llround(amount[index % kLane]);
-  }
-  return counted;
+  Counted counted;
+  count(node, sum, counted);
+  return {counted.begin(), counted.begin() + static_cast<std::ptrdiff_t>(classes_.size())};
 }
 
 void Usable::refresh(NodeIndex node) {
@@ -162,13 +173,14 @@ void Usable::refresh(NodeIndex node) {
     node_usable_.resize((node + 1) * size, 0);
     node_sum_.resize((node + 1) * lanes_, Lanes{});
   }
-  const std::vector<std::int64_t> counted = count_node(node);
+  Row sum;
+  sum_devices(node, sum);
+  Counted counted;
+  count(node, sum, counted);
   for (std::size_t index = 0; index < size; ++index) {
     supply_[index] += counted[index] - node_usable_[node * size + index];
     node_usable_[node * size + index] = counted[index];
   }
-  Row sum;
-  sum_devices(node, sum);
   std::copy_n(sum.begin(), lanes_, node_sum_.begin() + static_cast<std::ptrdiff_t>(node * lanes_));
 }
 

@@ -9,9 +9,8 @@
 //    an empty one is worth more to all.
 //
 // Owned by the scheduler's loop with the Cluster it looks at. The sums over the cluster are kept up to date node by
-// node
-// (`refresh` after each take, give_back or change of health) in whole numbers, so they equal a count from nothing
-// exactly. Amounts are thousandths of a device.
+// node (`refresh` after each change of it) in whole numbers, so they equal a count from nothing exactly. Amounts are
+// thousandths of a device.
 #pragma once
 
 #include <array>
@@ -51,6 +50,7 @@ class Usable {
   static constexpr std::size_t kLane = sizeof(Lanes) / sizeof(float);
   static constexpr std::size_t kMaxLanes = kMaxAskClasses / kLane;
   using Row = std::array<Lanes, kMaxLanes>;  // one number a class
+  using Counted = std::array<std::int32_t, kMaxAskClasses>;
   struct DeviceState {
     Share share;
     std::uint64_t memory;
@@ -72,7 +72,9 @@ class Usable {
   void part_of_device(const DeviceState& state, Row& part) const;
   void limit_by_more_than_share(const DeviceState& state, Row& part) const;
   void sum_devices(NodeIndex node, Row& sum) const;
+  void count(NodeIndex node, const Row& sum, Counted& counted) const;
   Lanes usable(Lanes sum, std::size_t lane, const HostState& host) const;
+
   const Cluster& cluster_;
   std::vector<AskClass> classes_;
   Reading reading_;
@@ -81,10 +83,11 @@ class Usable {
   std::vector<Lanes> part_of_share_;  // [share 0..1000][lane]
   std::vector<Lanes> allowed_;        // [model][lane]: 1 or 0
   Row inverse_count_{}, inverse_cpu_{}, inverse_memory_{}, size_{}, weight_{};
+  Row device_memory_{}, beside_others_{};  // MiB on each device; 0 for a class that wants them for itself, else 1
   std::vector<std::int64_t> supply_;
   // By node.
   std::vector<Lanes> node_sum_;            // [node][lane]: sum of its devices' parts
-  std::vector<std::int64_t> node_usable_;  // [node][class]
+  std::vector<std::int32_t> node_usable_;  // [node][class]
 };
 
 }  // namespace kiboko
