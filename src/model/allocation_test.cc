@@ -142,5 +142,25 @@ TEST(Quantity, WhatIsNoWholeAmountIsRefusedByName) {
   }
 }
 
+TEST(Quantity, CpuIsCountedInThousandthsAndMemoryInBytesRoundedUp) {
+  const std::tuple<const char*, std::int64_t, std::int64_t> rows[] = {{"0", 0, 0},
+                                                                      {"2", 2000, 2},
+                                                                      {"500m", 500, 1},
+                                                                      {"0.1", 100, 1},
+                                                                      {"1.0001", 1001, 2},
+                                                                      {"1n", 1, 1},
+                                                                      {"100u", 1, 1},
+                                                                      {"1e3", 1'000'000, 1000},
+                                                                      {"1500e-3", 1500, 2},
+                                                                      {"1Ki", 1'024'000, 1024},
+                                                                      {"128974848000m", 128'974'848'000, 128'974'848}};
+  for (const auto& [text, milli, rounded] : rows) {
+    EXPECT_EQ(parse_milli_quantity(text).value_or(-1), milli) << text;
+    EXPECT_EQ(parse_rounded_quantity(text).value_or(-1), rounded) << text;
+  }
+  EXPECT_FALSE(parse_milli_quantity("9223372036854775807"));
+  EXPECT_FALSE(parse_milli_quantity("-1"));
+}
+
 }  // namespace
 }  // namespace kiboko

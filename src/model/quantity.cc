@@ -41,12 +41,15 @@ struct Decimal {
   int decimals = 0;
 };
 
-// Divides or multiplies by a power of ten; false when that leaves a fraction or 2^100.
-bool shift(Decimal& number, int tens) {
+enum class Fraction { Refused, RoundedUp };
+
+// Divides or multiplies by a power of ten; false when that leaves a fraction (if it is refused) or 2^100.
+bool shift(Decimal& number, int tens, Fraction fraction) {
   number.decimals -= tens;
   for (; number.decimals > 0; --number.decimals) {
-    if (number.digits % 10 != 0) return false;
-    number.digits /= 10;
+    const bool whole = number.digits % 10 == 0;
+    if (!whole && fraction == Fraction::Refused) return false;
+    number.digits = number.digits / 10 + (whole ? 0 : 1);
   }
   for (; number.decimals < 0 && number.digits != 0; ++number.decimals) {
     number.digits *= 10;
@@ -55,9 +58,8 @@ bool shift(Decimal& number, int tens) {
   return true;
 }
 
-}  // namespace
-
-Result<std::int64_t> parse_quantity(std::string_view text) {
+// `finer` is the power of ten by which the result counts in smaller units than the text.
+Result<std::int64_t> parse(std::string_view text, int finer, Fraction fraction) {
   const auto wrong = [&](std::string_view why) { return fail(Errc::Invalid, "'{}' {}", shown(text), why); };
   std::string_view rest = text;
   if (rest.starts_with('-')) return wrong("is negative");
@@ -97,9 +99,16 @@ Result<std::int64_t> parse_quantity(std::string_view text) {
   }
   if (number.digits >> 60U != 0 && factor > 1) return wrong("is too large");
   number.digits *= factor;
-  if (!shift(number, tens)) return wrong(number.digits >> 96U != 0 ? "is too large" : "is not a whole number");
+  if (!shift(number, tens + finer, fraction))
+    return wrong(number.digits >> 96U != 0 ? "is too large" : "is not a whole number");
   if (number.digits > static_cast<Wide>(INT64_MAX)) return wrong("is too large");
   return static_cast<std::int64_t>(number.digits);
 }
+
+}  // namespace
+
+Result<std::int64_t> parse_quantity(std::string_view text) { return parse(text, 0, Fraction::Refused); }
+Result<std::int64_t> parse_milli_quantity(std::string_view text) { return parse(text, 3, Fraction::RoundedUp); }
+Result<std::int64_t> parse_rounded_quantity(std::string_view text) { return parse(text, 0, Fraction::RoundedUp); }
 
 }  // namespace kiboko

@@ -14,4 +14,8 @@ namespace kiboko {
 // A whole number of at most 2^63 - 1. Fractions ("500m"), negative amounts and texts of other shapes are Invalid.
 Result<std::int64_t> parse_quantity(std::string_view text);
 
+// Rounded up, as Kubernetes counts CPU (in thousandths) and memory (in bytes): "0.1" is 100, "1.5" is 2.
+Result<std::int64_t> parse_milli_quantity(std::string_view text);
+Result<std::int64_t> parse_rounded_quantity(std::string_view text);
+
 }  // namespace kiboko
