@@ -22,16 +22,43 @@ bool AskLess::operator()(const PodAsk& a, const PodAsk& b) const {
   return key(a) < key(b);
 }
 
-void AskMix::add(const PodAsk& ask) {
-  ++counts_[ask];
-  ++asks_;
+void AskMix::add(const PodAsk& ask, std::uint64_t times) {
+  counts_[ask] += times;
+  asks_ += times;
 }
 
-void AskMix::remove(const PodAsk& ask) {
+void AskMix::remove(const PodAsk& ask, std::uint64_t times) {
   const auto found = counts_.find(ask);
   if (found == counts_.end()) return;
-  --asks_;
-  if (--found->second == 0) counts_.erase(found);
+  times = std::min(times, found->second);
+  asks_ -= times;
+  found->second -= times;
+  if (found->second == 0) counts_.erase(found);
+}
+
+double AskMix::unlike(const AskMix& other) const {
+  const auto one = [](const PodAsk&) { return 1.0; };
+  const auto compute = [](const PodAsk& ask) { return static_cast<double>(ask.compute()); };
+  return std::max(unlike_by(other, one), unlike_by(other, compute));
+}
+
+template <class Amount>
+double AskMix::unlike_by(const AskMix& other, Amount amount) const {
+  const auto sum = [&](const AskMix& mix) {
+    double all = 0;
+    for (const auto& [ask, count] : mix.counts_) all += static_cast<double>(count) * amount(ask);
+    return all;
+  };
+  const double mine = sum(*this);
+  const double theirs = sum(other);
+  if (mine == 0 || theirs == 0) return mine == theirs ? 0 : 1;
+  double common = 0;
+  for (const auto& [ask, count] : counts_) {
+    const auto found = other.counts_.find(ask);
+    if (found == other.counts_.end()) continue;
+    common += amount(ask) * std::min(static_cast<double>(count) / mine, static_cast<double>(found->second) / theirs);
+  }
+  return 1 - common;
 }
 
 std::vector<AskClass> AskMix::device_classes(std::size_t most) const {

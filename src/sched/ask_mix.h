@@ -1,7 +1,7 @@
 // What pods ask for and how often: the classes that the fragmentation-aware policies weigh a placement by.
 //
-// Plain value, one thread. Whoever owns it decides what counts: the scheduler adds a pod when it arrives and removes it
-// a day later, the simulator may know a whole trace beforehand.
+// Plain value, one thread. Whoever owns it decides what counts: the scheduler the pods of the last day (ask_window.h),
+// the simulator may know a whole trace beforehand.
 #pragma once
 
 #include <map>
@@ -26,10 +26,13 @@ inline constexpr std::uint64_t kMixKnownFrom = 50;
 
 class AskMix {
  public:
-  void add(const PodAsk& ask);
-  void remove(const PodAsk& ask);  // one that was added
+  void add(const PodAsk& ask, std::uint64_t times = 1);
+  void remove(const PodAsk& ask, std::uint64_t times = 1);  // no more than were added are taken away
   std::uint64_t asks() const { return asks_; }
   bool known() const { return asks_ >= kMixKnownFrom; }
+  // The part of the one mix that would have to be other asks to make it the other: of the asks or of the compute that
+  // they ask for, whichever is more. From 0, the same, to 1.
+  double unlike(const AskMix& other) const;
 
   // The classes of asks for devices, those that ask for most compute in sum first, at most `most` of them.
   std::vector<AskClass> device_classes(std::size_t most) const;
@@ -38,6 +41,9 @@ class AskMix {
   std::vector<AskClass> typical_classes(double part) const;
 
  private:
+  template <class Amount>
+  double unlike_by(const AskMix& other, Amount amount) const;
+
   std::map<PodAsk, std::uint64_t, AskLess> counts_;
   std::uint64_t asks_ = 0;
 };

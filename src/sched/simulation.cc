@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <random>
 
+#include "sched/ask_window.h"
+
 namespace kiboko {
 namespace {
 
@@ -35,19 +37,6 @@ double fragmented(const Cluster& cluster, const std::vector<AskClass>& typical) 
     could_use += typical[index].weight * static_cast<double>(usable.supply()[index]);
   return static_cast<double>(cluster.compute_capacity() - cluster.compute_granted()) - could_use;
 }
-
-// When a mix that grows is looked at anew: first when it is known, then whenever it has grown by a quarter.
-class Learning {
- public:
-  bool due(const AskMix& mix) {
-    if (mix.asks() < next_) return false;
-    next_ = mix.asks() + std::max<std::uint64_t>(mix.asks() / 4, 1);
-    return true;
-  }
-
- private:
-  std::uint64_t next_ = kMixKnownFrom;
-};
 
 // The reason of the node that got furthest.
 NodeRefusal reason(const Cluster& cluster, const PodAsk& ask) {
@@ -102,8 +91,11 @@ class Run {
     asked_ += ask.compute();
     const Instant before = clock.now();
     if (settings_.mix == MixSource::Arrivals) {
-      seen_.add(ask);
-      if (learning_.due(seen_)) placer_.expect(seen_);
+      seen_.add(ask, WallTime{});  // all within one day
+      if (seen_.changed_enough()) {
+        placer_.expect(seen_.mix());
+        seen_.expected();
+      }
     }
     const auto spot = placer_.choose(ask);
     if (spot) placer_.take(ask, *spot);
@@ -140,8 +132,7 @@ class Run {
   const SimulationSettings& settings_;
   Placer placer_;
   std::vector<AskClass> typical_;
-  AskMix seen_;
-  Learning learning_;
+  AskWindow seen_;
   std::int64_t asked_ = 0;
   Nanoseconds spent_{};
   std::size_t next_mark_ = 0;
