@@ -29,7 +29,7 @@ void check_profile(const std::string& text) {
 
 // The first byte says which family.
 void check_node_and_pod(const Family& family, const std::string& text) {
-  const Node node{"n", {{family.discovery.key, text}}, {}, {}};
+  const kiboko::Node node{"n", {{family.discovery.key, text}}, {}, {}};
   const auto devices = discover(family, node);
   require(devices.has_value() || devices.error().message.find("node n") == 0);
   const Resources& r = family.resources;
