@@ -21,10 +21,23 @@ const Catalog& catalog() {
   return kCatalog;
 }
 
+// Whatever a family makes of amounts that make sense is refused or can be asked of a device.
+void check_ask(const Family& family) {
+  const Resources& r = family.resources;
+  const auto admission =
+      admit(family, {"c", {{r.count.name, "2"}, {r.memory.name, "3000"}, {r.cores.name, "30"}}, {}}, {});
+  if (!admission || !admission->ask) return;
+  const auto& ask = *admission->ask;
+  require(ask.count > 0 && ask.memory.value >= 0 && ask.cores.value >= 0);
+}
+
 void check_profile(const std::string& text) {
   Catalog known = catalog();
   const auto added = known.add({"f.yaml", text});
   require(added.has_value() ? known.families().size() >= catalog().families().size() : !added.error().message.empty());
+  if (!added) return;
+  for (const Family& family : known.families())
+    if (family.origin == "f.yaml") check_ask(family);
 }
 
 // The first byte says which family.

@@ -211,6 +211,11 @@ class Reading {
   Result<void> set(const std::string& name, const Expression& expression) {
     const auto value = TRY(expression.evaluate([this](std::string_view n) { return value_of(n); })
                                .map_error(about("container {}: {}", container_.name, family_.key)));
+    const std::int64_t least = name == "count" ? 1 : 0;
+    const std::int64_t most = name == "memoryPercent" ? 100 : kMostWireNumber;
+    if (value < least || value > most)
+      return refuse("{} sets {} to '{}', which is {}: not within {} and {}", family_.key, name, expression.text(),
+                    value, least, most);
     Amount& amount = name == "count" ? count_ : name == "memory" ? memory_ : name == "cores" ? cores_ : percent_;
     const std::string& resource = name == "count"    ? rules_.count.name
                                   : name == "memory" ? rules_.memory.name
@@ -261,7 +266,11 @@ class Reading {
     if (mask && !divided_) return CoresAsk{CoresAsk::Kind::All, 0};
     if (rule.from_memory) {
       const std::int64_t memory = ask.memory.value;
-      const auto value = TRY(rule.from_memory->evaluate([&](std::string_view) { return Amount(memory); }));
+      const auto value = TRY(rule.from_memory->evaluate([&](std::string_view) { return Amount(memory); })
+                                 .map_error(about("container {}: {}", container_.name, family_.key)));
+      if (value < 0 || value > kMostWireNumber)
+        return refuse("{}: the compute '{}' is {}: not within 0 and {}", family_.key, rule.from_memory->text(), value,
+                      kMostWireNumber);
       return CoresAsk{CoresAsk::Kind::Units, value};
     }
     std::int64_t value = cores_.value_or(rule.when_absent);

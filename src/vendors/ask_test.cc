@@ -330,6 +330,27 @@ TEST(Ask, WhatAdmissionWroteAsksForTheSame) {
   }
 }
 
+// Somebody's profile may compute what no device can be asked for.
+TEST(Ask, AmountsThatAProfileMakesImpossibleAreRefusedByName) {
+  const Limits limits = {{"nvidia.com/gpu", "2"}, {"nvidia.com/gpumem", "3000"}, {"nvidia.com/gpucores", "30"}};
+  const std::pair<const char*, const char*> rows[] = {
+      {R"(admission: [{set: {count: "count - 2"}}])", "sets count to 'count - 2', which is 0: not within 1 and"},
+      {R"(admission: [{set: {memory: "0 - 9223372036854775807"}}])", "sets memory to"},
+      {R"(admission: [{set: {cores: "0 - cores"}}])", "which is -30: not within 0 and"},
+      {R"(admission: [{set: {memoryPercent: "101"}}])", "which is 101: not within 0 and 100"},
+      {R"(resources: {cores: {name: nvidia.com/gpucores, fromMemory: "memory - 4000"}})", "is -2500: not within 0"},
+  };
+  for (const auto& [change, why] : rows) {
+    Catalog changed = catalog();
+    const auto added = changed.add({"p.yaml", fmt::format("extends: NVIDIA\n{}\n", change)});
+    ASSERT_TRUE(added) << added.error().message;
+    ASSERT_TRUE(changed.add({"q.yaml", "extends: NVIDIA\nresources: {memory: {perDevice: false}}\n"}));
+    const auto admission = admit(*changed.find("NVIDIA"), {"main", limits, {}}, {});
+    ASSERT_FALSE(admission) << change;
+    EXPECT_THAT(admission.error().message, testing::AllOf(HasSubstr("container main: NVIDIA"), HasSubstr(why)));
+  }
+}
+
 TEST(HiddenEnv, HidesOnlyWhatNobodyOfTheGroupAskedFor) {
   Catalog changed = catalog();
   for (const char* word : {"Ascend910A", "Ascend310P"})
