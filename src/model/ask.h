@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/quantities.h"
+#include "model/refusal.h"
 
 namespace kiboko {
 
@@ -38,19 +39,6 @@ inline constexpr unsigned kMaxAskDevices = 16;
 inline bool wants_whole_device(const Ask& ask) {
   return ask.exclusive || (ask.memory_percent == 100U && ask.cores == kAllCores);
 }
-
-// Why an ask or one device was refused. The names in JSON, events and metrics are those of `name`.
-enum class RefusalCode { Memory, Cores, Count, Type, Device, Exclusive, Busy, Slots, Unhealthy, NoDevices };
-std::string_view name(RefusalCode code);
-
-struct DeviceRefusal {
-  DeviceUuid uuid;
-  unsigned index = 0;
-  RefusalCode code = RefusalCode::Memory;
-  std::string sentence;
-  std::string asked, free;  // for people: "10.0 GiB", "30 %"
-  bool operator==(const DeviceRefusal&) const = default;
-};
 
 struct Refusal {
   RefusalCode code = RefusalCode::NoDevices;

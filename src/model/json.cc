@@ -61,8 +61,11 @@ constexpr std::array<std::string_view, 2> kPriorities = {"high", "low"};
 constexpr std::array<std::string_view, 5> kStates = {"waiting", "granted", "running", "ending", "ended"};
 constexpr std::array<std::string_view, 2> kKinds = {"share", "exclusive"};
 constexpr std::array<std::string_view, 2> kModes = {"enforced", "cooperative"};
-constexpr std::array<std::string_view, 10> kCodes = {"memory",    "cores", "count", "type",      "device",
-                                                     "exclusive", "busy",  "slots", "unhealthy", "no_devices"};
+const std::array<std::string_view, kRefusalCodes> kCodes = [] {
+  std::array<std::string_view, kRefusalCodes> names;
+  for (const RefusalWords& words : refusal_words()) names[static_cast<std::size_t>(words.code)] = words.name;
+  return names;
+}();
 
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 50U;  // a pebibyte: more than any device has
 constexpr pid_t kMostPid = 1 << 22;

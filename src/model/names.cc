@@ -3,12 +3,6 @@
 
 namespace kiboko {
 
-std::string_view name(RefusalCode code) {
-  constexpr std::string_view kNames[] = {"memory",    "cores", "count", "type",      "device",
-                                         "exclusive", "busy",  "slots", "unhealthy", "no_devices"};
-  return kNames[static_cast<std::size_t>(code)];
-}
-
 std::string_view name(GrantState state) {
   constexpr std::string_view kNames[] = {"waiting", "granted", "running", "ending", "ended"};
   return kNames[static_cast<std::size_t>(state)];
