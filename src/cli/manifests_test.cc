@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/file.h"
 #include "cli/yaml_objects.h"
 
 namespace kiboko::cli {
@@ -17,10 +16,8 @@ using testing::IsEmpty;
 using testing::Pair;
 
 Result<Objects> read(std::string_view text, std::string_view name = "objects.yaml") {
-  const std::string path = testing::TempDir() + "kiboko_manifests_" + std::string(name);
-  EXPECT_TRUE(write_file_atomically(path, text));
   Objects objects;
-  TRY(read_manifests(TRY(read_file(path, kMostManifestBytes)), name, objects));
+  TRY(read_manifests(text, name, objects));
   return objects;
 }
 
@@ -136,6 +133,7 @@ spec:
 struct Scalar {
   std::string_view yaml, json;
 };
+void PrintTo(const Scalar& scalar, std::ostream* out) { *out << scalar.yaml; }
 class PlainScalar : public testing::TestWithParam<Scalar> {};
 TEST_P(PlainScalar, IsReadAsKubectlDoes) { EXPECT_EQ(plain_scalar(GetParam().yaml).dump(), GetParam().json); }
 INSTANTIATE_TEST_SUITE_P(
@@ -153,6 +151,7 @@ INSTANTIATE_TEST_SUITE_P(
 struct Wrong {
   std::string_view text, says;
 };
+void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.says; }
 class WrongManifest : public testing::TestWithParam<Wrong> {};
 TEST_P(WrongManifest, IsNamedWithFileDocumentObjectAndField) {
   EXPECT_THAT(error_of(GetParam().text), HasSubstr(GetParam().says));

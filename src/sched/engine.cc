@@ -15,6 +15,9 @@ namespace {
 
 // Of families that have a measure of their own for nodes, so many of the best nodes by policy are compared.
 constexpr std::size_t kMostCompared = 256;
+// After so many in a row that the exact tests refuse, all that are left are tried at once and then ranked: what refuses
+// them is likely not seen in the flat view (a device's name, a mode).
+constexpr std::size_t kMostMissed = 48;
 
 bool has_test(const vendors::Family& family, vendors::Test test) {
   return std::ranges::find(family.tests, test) != family.tests.end();
@@ -98,12 +101,12 @@ PodAsk Engine::plain_ask(const FamilyAsk& one) const {
 std::size_t Engine::set_plain_asks(const PodRequest& request, const Pod& pod) {
   asks_.clear();
   for (const ContainerRequest& container : request.containers)
-    for (const FamilyAsk& one : container.asks) {
-      PodAsk& plain = asks_.emplace_back(plain_ask(one));
-      if (settings_.count_host) {
-        plain.cpu_milli = pod.cpu_milli;
-        plain.host_memory = pod.host_memory;
-      }
+    for (const FamilyAsk& one : container.asks) asks_.push_back(plain_ask(one));
+  if (asks_.empty()) asks_.emplace_back();
+  if (settings_.count_host)
+    for (PodAsk& ask : asks_) {
+      ask.cpu_milli = pod.cpu_milli;
+      ask.host_memory = pod.host_memory;
     }
   const auto size = [](const PodAsk& ask) { return std::tuple(ask.compute(), ask.count * ask.memory.count); };
   const auto hardest = std::ranges::max_element(asks_, {}, size);
@@ -125,7 +128,7 @@ Policy Engine::policy_now() const {
 
 void Engine::expect(const Pod& pod, WallTime now) {
   const auto request = request_of(pod, catalog_, settings_.preset);
-  if (!request || !request->any()) return;
+  if (!request || (!request->any() && !settings_.count_host)) return;
   const std::size_t hardest = set_plain_asks(*request, pod);
   window_.add(asks_[hardest], now);
   if (!window_.changed_enough()) return;
@@ -196,7 +199,11 @@ NodeIndex Engine::search(const PodRequest& request, const Pod& pod, const NodeSe
   tried_.clear();
   NodeIndex best = kNoNode;
   double best_score = 0;
-  for (std::size_t compared = 0; compared < kMostCompared || best == kNoNode;) {
+  for (std::size_t compared = 0; best == kNoNode || (scored && compared < kMostCompared);) {
+    if (best == kNoNode && compared >= kMostMissed && candidates != &fitting_) {
+      find_fitting(request, pod, candidates, placer);
+      candidates = &fitting_;
+    }
     const auto ranked = placer.rank(asks_[hardest], candidates, &tried_);
     if (ranked.empty()) break;
     for (const Ranked& one : ranked) {
@@ -214,13 +221,26 @@ NodeIndex Engine::search(const PodRequest& request, const Pod& pod, const NodeSe
   return best;
 }
 
+// Fills fitting_ with the candidates that were not tried and that the pod fits on.
+void Engine::find_fitting(const PodRequest& request, const Pod& pod, const NodeSet* candidates, const Placer& placer) {
+  fitting_.clear();
+  const auto look = [&](NodeIndex index) {
+    if (index < nodes_.size() && !tried_.contains(index) && fits_on(index, request, pod, placer)) fitting_.add(index);
+  };
+  if (candidates != nullptr) {
+    candidates->for_each(look);
+  } else {
+    for (NodeIndex index = 0; index < nodes_.size(); ++index) look(index);
+  }
+}
+
 tl::expected<PodPlacement, PodRefusal> Engine::place(const Pod& pod, const NodeSet* candidates, WallTime now) {
   if (reservations_.contains(pod.uid)) remove_pod(pod.uid);
   const auto request = request_of(pod, catalog_, settings_.preset);
   if (!request) return tl::unexpected(PodRefusal{RefusalCode::Ask, request.error().message, {}});
-  if (!request->any()) return PodPlacement{};
+  if (!request->any() && !settings_.count_host) return PodPlacement{};
   const NodeIndex node = search(*request, pod, candidates);
-  if (node == kNoNode) return tl::unexpected(refusal_of(*request, candidates));
+  if (node == kNoNode) return tl::unexpected(refusal_of(*request, pod, candidates));
   PodPlacement placement{node, best_plan_.taken};
   hold(pod, node, best_plan_.holding, false);
   reservations_.insert_or_assign(pod.uid, Reservation{placement, now});
@@ -229,7 +249,14 @@ tl::expected<PodPlacement, PodRefusal> Engine::place(const Pod& pod, const NodeS
 
 // ---- why not ----
 
-PodRefusal Engine::refusal_of(const PodRequest& request, const NodeSet* candidates) {
+std::optional<RefusalCode> Engine::host_refusal(NodeIndex index, const Pod& pod) const {
+  if (!settings_.count_host || index >= nodes_.size()) return std::nullopt;
+  if (cluster_.cpu_free(index) < pod.cpu_milli) return RefusalCode::Cpu;
+  if (cluster_.host_memory_free(index) < pod.host_memory.count) return RefusalCode::HostMemory;
+  return std::nullopt;
+}
+
+PodRefusal Engine::refusal_of(const PodRequest& request, const Pod& pod, const NodeSet* candidates) {
   PodRefusal refusal;
   std::array<std::size_t, kRefusalCodes> counts{};
   std::optional<std::pair<unsigned, unsigned>> nearest;
@@ -237,7 +264,7 @@ PodRefusal Engine::refusal_of(const PodRequest& request, const NodeSet* candidat
     const bool there = index < nodes_.size() && !nodes_[index].name.empty();
     static const BookedNode kNowhere;
     auto miss = fitter_.fit(there ? nodes_[index] : kNowhere, request, {}, plan_);
-    if (!miss) miss = NodeMiss{RefusalCode::Quota, 0, 0, kMostPassed, 0};
+    if (!miss) miss = NodeMiss{host_refusal(index, pod).value_or(RefusalCode::Quota), 0, 0, kMostPassed, 0};
     refusal.nodes.emplace_back(index, miss->code);
     ++counts[static_cast<std::size_t>(miss->code)];
     const std::pair near(miss->container, miss->passed);

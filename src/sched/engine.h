@@ -104,7 +104,10 @@ class Engine {
   const std::vector<BookedNode>& nodes() const { return nodes_; }
   const Cluster& cluster() const { return cluster_; }
   const QuotaBook& quotas() const { return quotas_; }
+  const AskMix& mix() const { return window_.mix(); }  // what pods asked for in the last day
   std::size_t pods() const { return pods_.size(); }
+  // Does the node lack the CPU or memory that the pod requests? Only where they are counted.
+  std::optional<RefusalCode> host_refusal(NodeIndex index, const Pod& pod) const;
   // The policy that a pod without a wish is placed by now.
   Policy policy_now() const;
 
@@ -151,10 +154,11 @@ class Engine {
   PodAsk plain_ask(const FamilyAsk& one) const;
   Models models_for(const FamilyAsk& one) const;
   NodeIndex search(const PodRequest& request, const Pod& pod, const NodeSet* candidates);
+  void find_fitting(const PodRequest& request, const Pod& pod, const NodeSet* candidates, const Placer& placer);
   bool fits_on(NodeIndex index, const PodRequest& request, const Pod& pod, const Placer& placer);
   double family_score(const PodRequest& request, NodeIndex index, const NodePlan& plan) const;
   vendors::PlacedDevice placed(const BookedNode& node, const Taken& taken) const;
-  PodRefusal refusal_of(const PodRequest& request, const NodeSet* candidates);
+  PodRefusal refusal_of(const PodRequest& request, const Pod& pod, const NodeSet* candidates);
 
   vendors::Catalog catalog_;
   EngineSettings settings_;
@@ -175,7 +179,7 @@ class Engine {
   NodeFitter fitter_{types_};
   NodePlan plan_, best_plan_;
   std::vector<PodAsk> asks_;  // of the pod at hand, one for each of its asks
-  NodeSet tried_;
+  NodeSet tried_, fitting_;
 };
 
 }  // namespace kiboko

@@ -218,6 +218,36 @@ TEST(Engine, MigInstancesAreReservedExactlyAndSurviveARestart) {
   EXPECT_EQ(where(again, again.place(gpu_pod("c", 30000, 0, 1), nullptr, kNoon)), "n1");
 }
 
+TEST(Engine, WhatTheFlatViewCannotSeeIsFoundAmongManyNodes) {
+  Engine engine{families(), kPack};
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(engine.set_node(gpu_node(fmt::format("n{}", i), 1)));
+  EXPECT_EQ(
+      where(engine, engine.place(gpu_pod("a", 10, 1, 1, {{"nvidia.com/use-gpuuuid", "GPU-n150-0"}}), nullptr, kNoon)),
+      "n150");
+  EXPECT_EQ(where(engine, engine.place(gpu_pod("b", 10, 1, 1, {{"nvidia.com/use-gpuuuid", "GPU-x"}}), nullptr, kNoon)),
+            "device");
+}
+
+TEST(Engine, TheCpuAndMemoryOfNodesCountWhereTheyAreToldTo) {
+  Engine engine{families(), {.node_policy = Policy::Binpack, .count_host = true}};
+  Node node = gpu_node("n1", 2);
+  node.cpu_milli = 8000;
+  node.host_memory = 16_GiB;
+  ASSERT_TRUE(engine.set_node(node));
+  const auto pod = [](const char* name, std::int64_t cpu, Bytes memory, bool device) {
+    Pod one = device ? gpu_pod(name, 1000, 10) : device_pod(name, {});
+    one.cpu_milli = cpu;
+    one.host_memory = memory;
+    return one;
+  };
+  EXPECT_EQ(where(engine, engine.place(pod("a", 6000, 1_GiB, true), nullptr, kNoon)), "n1");
+  EXPECT_EQ(where(engine, engine.place(pod("b", 3000, 1_GiB, true), nullptr, kNoon)), "cpu");
+  EXPECT_EQ(where(engine, engine.place(pod("c", 1000, 15_GiB, false), nullptr, kNoon)), "n1");
+  EXPECT_EQ(where(engine, engine.place(pod("d", 1000, 1_GiB, false), nullptr, kNoon)), "host_memory");
+  engine.remove_pod("uid-c");
+  EXPECT_EQ(where(engine, engine.place(pod("d", 1000, 1_GiB, false), nullptr, kNoon)), "n1");
+}
+
 TEST(Engine, EveryShippedFamilyIsPlacedAndReadBack) {
   // One node of each kind with what its plugin tells, and a pod that asks for a little of it.
   const auto capacity = [](std::string name, std::map<std::string, std::int64_t, std::less<>> amounts) {
