@@ -236,6 +236,11 @@ void Engine::find_fitting(const PodRequest& request, const Pod& pod, const NodeS
 
 tl::expected<PodPlacement, PodRefusal> Engine::place(const Pod& pod, const NodeSet* candidates, WallTime now) {
   if (reservations_.contains(pod.uid)) remove_pod(pod.uid);
+  if (const auto known = pods_.find(pod.uid); known != pods_.end())
+    return tl::unexpected(
+        PodRefusal{RefusalCode::Ask,
+                   fmt::format("pod {} is on node {} already", pod.full_name(), nodes_[known->second.node].name),
+                   {}});
   const auto request = request_of(pod, catalog_, settings_.preset);
   if (!request) return tl::unexpected(PodRefusal{RefusalCode::Ask, request.error().message, {}});
   if (!request->any() && !settings_.count_host) return PodPlacement{};

@@ -100,13 +100,14 @@ std::uint16_t Engine::type_of(FamilyIndex family, const std::string& name, const
       types_, [&](const DeviceType& t) { return t.family == family && t.name == name && t.mode == mode; });
   if (found != types_.end()) return static_cast<std::uint16_t>(found - types_.begin());
   constexpr std::size_t kMostTypes = 4096;
-  if (types_.size() == kMostTypes) return type_of(family, "(other)", mode);
+  constexpr std::string_view kOther = "(other)";
+  if (types_.size() >= kMostTypes && (name != kOther || !mode.empty())) return type_of(family, std::string(kOther), "");
   unsigned model = kOtherModels;
   const std::string model_name = catalog_.families()[family].key + "/" + name;
   if (cluster_.find_model(model_name) || cluster_.models().size() < kOtherModels)
     model = cluster_.model_named(model_name).value();
   else
-    static_cast<void>(cluster_.model_named("(other)").value());
+    static_cast<void>(cluster_.model_named(kOther).value());
   types_.push_back({family, name, mode, model});
   return static_cast<std::uint16_t>(types_.size() - 1);
 }

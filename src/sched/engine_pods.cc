@@ -12,7 +12,6 @@ const std::shared_ptr<const QuotaSubject>& Engine::subject_of(const Pod& pod) {
   const QuotaSubject wanted = QuotaSubject::of(pod);
   const auto found = std::ranges::find_if(known, [&](const auto& subject) { return *subject == wanted; });
   if (found != known.end()) return *found;
-  std::erase_if(known, [](const auto& subject) { return subject.use_count() == 1; });
   return known.emplace_back(std::make_shared<const QuotaSubject>(wanted));
 }
 
@@ -37,7 +36,12 @@ void Engine::let_go(PodMap::iterator found) {
   const NodeIndex node = found->second.node;
   quotas_.subtract(*found->second.subject, found->second.holding.quota);
   std::erase(pods_on_[node], &found->second);
+  const std::string of_namespace = found->second.subject->pod_namespace;
   pods_.erase(found);
+  if (const auto known = subjects_.find(of_namespace); known != subjects_.end()) {
+    std::erase_if(known->second, [](const auto& subject) { return subject.use_count() == 1; });
+    if (known->second.empty()) subjects_.erase(known);
+  }
   recount(node);
 }
 

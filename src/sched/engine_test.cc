@@ -45,6 +45,32 @@ TEST(Engine, PlacingAPodAgainGivesUpItsReservation) {
   EXPECT_EQ(device_named(engine, "GPU-n1-0").use.slots, 1);
 }
 
+TEST(Engine, APodThatIsBoundIsNotPlacedAgain) {
+  Engine engine{families(), kPack};
+  ASSERT_TRUE(engine.set_node(gpu_node("n1", 1)));
+  const Pod pod = gpu_pod("a", 50000, 50);
+  const auto placed = engine.place(pod, nullptr, kNoon);
+  ASSERT_TRUE(placed);
+  ASSERT_TRUE(engine.set_pod(bound(engine, pod, *placed)));
+  const auto again = engine.place(pod, nullptr, kNoon);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().sentence, "pod default/a is on node n1 already");
+  EXPECT_EQ(device_named(engine, "GPU-n1-0").use.slots, 1);
+}
+
+TEST(Engine, ManyModelsAndModesAreToldApartInFullButForPrices) {
+  Engine engine{families(), kPack};
+  for (int i = 0; i < 5000; i += 50)
+    ASSERT_TRUE(engine.set_node(gpu_node(fmt::format("n{}", i), 50, [&](RegisteredDevice& device) {
+      device.type = fmt::format("NVIDIA X{}", i + static_cast<int>(device.index));
+      device.mode = fmt::format("m{}", device.index);
+    })));
+  EXPECT_EQ(where(engine, engine.place(gpu_pod("a", 10, 1, 1, {{"nvidia.com/use-gputype", "X3007"}}), nullptr, kNoon)),
+            "n3000");
+  EXPECT_EQ(where(engine, engine.place(gpu_pod("b", 10, 1, 1, {{"nvidia.com/use-gputype", "X9"}}), nullptr, kNoon)),
+            "n0");
+}
+
 TEST(Engine, OnlyCandidatesAreLookedAt) {
   Engine engine{families(), kPack};
   for (const char* name : {"n1", "n2", "n3"}) ASSERT_TRUE(engine.set_node(gpu_node(name, 1)));
