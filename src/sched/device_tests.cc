@@ -7,6 +7,7 @@
 #include "vendors/ask.h"
 #include "vendors/metax.h"
 #include "vendors/mig.h"
+#include "vendors/neuron.h"
 
 namespace kiboko {
 namespace {
@@ -258,6 +259,12 @@ DeviceNeed need_on(const FamilyAsk& one, const BookedDevice& device) {
   }
   if (is_mask(one)) {
     need.whole_mask = ask.cores.kind == CoresAsk::Kind::All;
+    if (ask.cores.kind == CoresAsk::Kind::Divided) {
+      const auto width = static_cast<unsigned>(std::popcount(static_cast<std::uint64_t>(device.cores)));
+      // What no number of devices makes up is refused for the whole node.
+      if (const auto share = vendors::neuron_share(static_cast<std::uint64_t>(ask.cores.value), width))
+        need.cores = share->cores;
+    }
     need.charge.cores = 0;
   } else if (one.online) {
     need.cores = need.charge.cores = 0;
