@@ -149,22 +149,24 @@ static_assert(one_row_each());
 
 std::string mib(std::int64_t amount) { return to_text(to_bytes(MiB{std::max<std::int64_t>(amount, 0)})); }
 
+// "1 core", "2 cores"
+std::string counted(std::int64_t count, std::string_view thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
 std::string cores_text(const FamilyAsk& one, std::int64_t cores) {
-  constexpr std::string_view kUnits[] = {" %", " compute units", " cores", " sixteenths"};
-  return fmt::format("{}{}", cores, kUnits[static_cast<std::size_t>(one.family->resources.cores.device)]);
+  constexpr std::string_view kUnits[] = {"%", "compute unit", "core", "sixteenth"};
+  const auto unit = one.family->resources.cores.device;
+  if (unit == vendors::CoreUnit::Percent) return fmt::format("{} %", cores);
+  return counted(cores, kUnits[static_cast<std::size_t>(unit)]);
 }
 
-std::string asked_amount(const FamilyAsk& one) {
+std::string asked_slice(const FamilyAsk& one) {
   const DeviceAsk& ask = one.ask;
-  if (ask.memory.kind == MemoryAsk::Kind::Slices) return fmt::format("a slice of size {}", ask.memory.value);
-  return fmt::format("{} {}, {} %", one.family->resources.memory.name, ask.memory.value, ask.cores.value);
-}
-
-// Two amounts that differ must not read the same.
-void tell_apart(std::int64_t asked, std::int64_t free, DeviceRefusal& refusal) {
-  if (refusal.asked != refusal.free) return;
-  refusal.asked = fmt::format("{} MiB", asked);
-  refusal.free = fmt::format("{} MiB", free);
+  const vendors::Resources& names = one.family->resources;
+  if (ask.memory.kind == MemoryAsk::Kind::Slices) return fmt::format("{} {}", names.slices, ask.memory.value);
+  const std::string memory = fmt::format("{} {}", names.memory.name, ask.memory.value);
+  return ask.cores.value > 0 ? fmt::format("{} and {} {}", memory, names.cores.name, ask.cores.value) : memory;
 }
 
 std::string qos_word(const FamilyAsk& one, std::uint8_t number) {
@@ -172,59 +174,163 @@ std::string qos_word(const FamilyAsk& one, std::uint8_t number) {
   return number == 0 || trait == one.family->traits.end() ? "none" : trait->one_of[number - 1U];
 }
 
+std::string memory_clause(const DeviceLook& look, DeviceRefusal& r) {
+  const std::int64_t asked = look.need.charge.memory, free = std::max<std::int64_t>(free_memory(look), 0);
+  r.asked = mib(asked);
+  r.free = mib(free);
+  if (r.asked == r.free) {  // two amounts that differ must not read the same
+    r.asked = fmt::format("{} MiB", asked);
+    r.free = fmt::format("{} MiB", free);
+  }
+  if (asked > look.device.memory) return fmt::format("asked {}, it has {} in all", r.asked, mib(look.device.memory));
+  return fmt::format("asked {}, {} free", r.asked, r.free);
+}
+
+std::string cores_clause(const DeviceLook& look, DeviceRefusal& r) {
+  if (look.need.whole_mask) {
+    r.asked = "the whole device";
+    r.free = cores_text(look.one, free_cores(look));
+    return fmt::format("asked whole, {} of its {} free", free_cores(look),
+                       cores_text(look.one, std::popcount(static_cast<std::uint64_t>(look.device.cores))));
+  }
+  const std::int64_t asked = is_mask(look.one) ? look.need.cores : look.need.charge.cores;
+  const std::int64_t free = std::max<std::int64_t>(free_cores(look), 0);
+  if (asked <= free) {  // then it is the device's own processors that the size takes besides
+    r.asked = counted(look.need.charge.cpus, "AI CPU");
+    r.free = counted(std::max<std::int64_t>(device_cpus(look.one) - look.use.cpus, 0), "AI CPU");
+    return fmt::format("the size takes {}, {} free", r.asked, r.free);
+  }
+  r.asked = cores_text(look.one, asked);
+  r.free = cores_text(look.one, free);
+  return fmt::format("asked {}{}, {} free", r.asked, r.asked.ends_with('%') ? " of its compute" : "", r.free);
+}
+
+std::string type_clause(const DeviceLook& look, DeviceRefusal& r) {
+  const DeviceAsk& ask = look.one.ask;
+  const auto matches = [&](const std::string& part) { return is_part_of(part, look.type); };
+  r.free = look.type;
+  if (const auto ruled_out = std::ranges::find_if(ask.no_use_types, matches); ruled_out != ask.no_use_types.end()) {
+    r.asked = "not " + *ruled_out;
+    return fmt::format("is a '{}', and the pod rules out '{}'", look.type, *ruled_out);
+  }
+  r.asked = join(ask.use_types, ", ");
+  return fmt::format("is a '{}', asked for '{}'", look.type, join(ask.use_types, "' or '"));
+}
+
+std::string uuid_clause(const DeviceLook& look, DeviceRefusal& r) {
+  const DeviceAsk& ask = look.one.ask;
+  r.free = look.device.uuid;
+  if (std::ranges::find(ask.no_use_uuids, look.device.uuid) != ask.no_use_uuids.end()) {
+    r.asked = "not " + look.device.uuid;
+    return "the pod rules it out by name";
+  }
+  r.asked = join(ask.use_uuids, ", ");
+  return fmt::format("the pod names others: {}", r.asked);
+}
+
+std::string mode_clause(const DeviceLook& look, DeviceRefusal& r) {
+  const FamilyAsk& one = look.one;
+  const auto flag = [](std::string_view name, bool set) { return fmt::format("{}={}", name, set ? "true" : "false"); };
+  if (!one.node_flag.empty() && !flag_is_set(look.node, one.node_flag)) {
+    r.asked = flag(one.node_flag, true);
+    r.free = flag(one.node_flag, false);
+    return fmt::format("asked for a soft share, its node gives hard slices (annotation {} is not true)", one.node_flag);
+  }
+  if (!one.forbidden_flag.empty() && flag_is_set(look.node, one.forbidden_flag)) {
+    r.asked = flag(one.forbidden_flag, false);
+    r.free = flag(one.forbidden_flag, true);
+    return fmt::format("asked for a hard slice, its node gives soft shares (annotation {} is true)",
+                       one.forbidden_flag);
+  }
+  r.asked = one.ask.modes;
+  r.free = look.mode;
+  return fmt::format("is in mode '{}', asked for '{}'", look.mode, one.ask.modes);
+}
+
+std::string slice_clause(const DeviceLook& look, DeviceRefusal& r) {
+  r.asked = asked_slice(look.one);
+  std::vector<std::string> names;
+  if (look.device.extras)
+    for (const vendors::Slice& slice : look.device.extras->slices) names.push_back(slice.name);
+  r.free = join(names, ", ");
+  return fmt::format("has slices {}, none for {}", r.free, r.asked);
+}
+
+std::string mig_clause(const DeviceLook& look, DeviceRefusal& r) {
+  std::vector<std::string> names;
+  bool large_enough = false;
+  const auto profiles =
+      look.device.extras ? std::span(look.device.extras->mig_profiles) : std::span<const MigProfile>();
+  for (const MigProfile& profile : profiles) {
+    large_enough = large_enough || profile.memory.count >= look.need.memory;
+    if (vendors::mig_choice({&profile, 1}, look.mig_live, MiB{}, CoreUnits{}, true)) names.push_back(profile.name);
+  }
+  r.asked = mib(look.need.memory);
+  r.free = names.empty() ? "none" : join(names, ", ");
+  if (!large_enough) return fmt::format("no MIG profile has {}", r.asked);
+  return fmt::format("no MIG profile with {} has a free place beside {}; free: {}", r.asked,
+                     counted(static_cast<std::int64_t>(look.mig_live.size()), "instance"), r.free);
+}
+
+std::string in_use_clause(const DeviceLook& look, DeviceRefusal& r) {
+  r.asked = "the whole device";
+  r.free = fmt::format("{} of {}", counted(look.device.slots - look.use.slots, "slot"), look.device.slots);
+  if (look.use.slots == 0) return "asked for alone, and another device of its group is in use";
+  return fmt::format("asked for alone, and {} of its slots {} in use", look.use.slots,
+                     look.use.slots == 1 ? "is" : "are");
+}
+
+std::string app_class_clause(const DeviceLook& look, DeviceRefusal& r) {
+  r.asked = look.one.online ? "online" : look.one.offline ? "offline" : "no class";
+  r.free = look.use.online > 0 ? "online" : look.use.offline > 0 ? "offline" : "no class";
+  return fmt::format("is used by work of {}, asked for {}", r.free == "no class" ? r.free : "class " + r.free, r.asked);
+}
+
 // Fills asked and free, and returns the clause behind the device's name.
 std::string clause(const DeviceLook& look, RefusalCode code, DeviceRefusal& r) {
-  const DeviceAsk& ask = look.one.ask;
   switch (code) {
     case RefusalCode::Memory:
-      r.asked = mib(look.need.charge.memory);
-      r.free = mib(free_memory(look));
-      tell_apart(look.need.charge.memory, free_memory(look), r);
-      return fmt::format("asked {}, {} free", r.asked, r.free);
+      return memory_clause(look, r);
     case RefusalCode::Cores:
-      r.asked = cores_text(look.one, is_mask(look.one) ? look.need.cores : look.need.charge.cores);
-      r.free = cores_text(look.one, std::max<std::int64_t>(free_cores(look), 0));
-      return fmt::format("asked {}, {} free", r.asked, r.free);
+      return cores_clause(look, r);
     case RefusalCode::Type:
-      r.asked = join(ask.use_types.empty() ? ask.no_use_types : ask.use_types, ", ");
-      r.free = look.type;
-      return fmt::format("is a {}, {} {}", look.type, ask.use_types.empty() ? "which is ruled out by" : "asked for",
-                         r.asked);
+      return type_clause(look, r);
     case RefusalCode::Device:
-      r.asked = join(ask.use_uuids.empty() ? ask.no_use_uuids : ask.use_uuids, ", ");
-      return ask.use_uuids.empty() ? "is ruled out by name" : fmt::format("is not among {}", r.asked);
+      return uuid_clause(look, r);
     case RefusalCode::Slots:
-      r.asked = std::to_string(look.need.charge.slots);
-      r.free = std::to_string(look.device.slots - look.use.slots);
-      return fmt::format("{} of {} slots are in use, {} more asked for", look.use.slots, look.device.slots, r.asked);
+      r.asked = counted(look.need.charge.slots, "slot");
+      r.free = counted(std::max(look.device.slots - look.use.slots, 0), "slot");
+      return fmt::format("asked {}, {} of {} free", r.asked, std::max(look.device.slots - look.use.slots, 0),
+                         look.device.slots);
     case RefusalCode::Mode:
-      r.asked = ask.modes.empty() ? look.one.node_flag : ask.modes;
-      r.free = look.mode;
-      if (!ask.modes.empty()) return fmt::format("is in mode '{}', asked for '{}'", look.mode, ask.modes);
-      return look.one.node_flag.empty()
-                 ? fmt::format("its node shares devices in software ({}), asked for a hard slice",
-                               look.one.forbidden_flag)
-                 : fmt::format("its node does not share devices in software ({})", look.one.node_flag);
+      return mode_clause(look, r);
     case RefusalCode::Template:
-      r.asked = asked_amount(look.one);
-      return fmt::format("has no size that holds {}", r.asked);
+      return slice_clause(look, r);
     case RefusalCode::SliceSize:
       r.asked = mib(look.need.memory);
       r.free = mib(look.use.slots > 0 ? look.use.memory / look.use.slots : 0);
       return fmt::format("is cut into slices of {}, asked for {}", r.free, r.asked);
+    case RefusalCode::AppClass:
+      return app_class_clause(look, r);
     case RefusalCode::Qos:
       r.asked = qos_word(look.one, look.one.qos);
       r.free = qos_word(look.one, qos_in_use(look));
-      return fmt::format("is shared as {}, asked for {}", r.free, r.asked);
+      return fmt::format("is shared under QoS policy {}, asked for {}", r.free, r.asked);
     case RefusalCode::Mig:
-      r.asked = mib(look.need.memory);
-      return fmt::format("no profile with {} has a free place beside {} instances", r.asked, look.mig_live.size());
+      return mig_clause(look, r);
+    case RefusalCode::Exhausted:
+      r.asked = "no compute limit";
+      r.free = cores_text(look.one, 0);
+      return "all of its compute is given away, and a pod without a compute limit needs some that is not";
     case RefusalCode::Unhealthy:
-      return look.device.blocked ? "what pods say of it contradicts itself" : "is unhealthy";
+      return look.device.blocked ? "its pods hold it both in MIG instances and otherwise" : "is unhealthy";
+    case RefusalCode::Cordoned:
+      return fmt::format("is cordoned (node annotation {})", look.one.family->selectors.cordon);
+    case RefusalCode::OneDevice:
+      return "an earlier container of the pod has another device of this family, and all must have the same";
     case RefusalCode::Exclusive:
     case RefusalCode::Mutex:
-      r.asked = "the whole device";
-      return fmt::format("asked for alone, {} containers use it", look.use.slots);
+      return in_use_clause(look, r);
     default:
       return std::string(words_of(code).sentence);
   }

@@ -1,54 +1,94 @@
 #include "sched/explain.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 
 #include "base/text.h"
+#include "vendors/neuron.h"
 
 namespace kiboko {
 namespace {
 
-std::string quota_sentence(const QuotaMiss& miss) {
-  const auto amount = [&](std::int64_t value) {
-    return miss.memory ? to_text(to_bytes(MiB{value})) : std::to_string(value);
-  };
-  return fmt::format("quota {} leaves {} of {}, {} asked for", miss.quota, amount(miss.free), miss.resource,
-                     amount(miss.asked));
-}
-
-// "5 memory, 3 type"
-std::string counted(const std::vector<DeviceRefusal>& devices) {
-  std::array<std::size_t, kRefusalCodes> counts{};
-  for (const DeviceRefusal& device : devices) ++counts[static_cast<std::size_t>(device.code)];
-  std::vector<std::string> parts;
+std::vector<std::pair<RefusalCode, std::size_t>> most_first(const RefusalCounts& counts) {
+  std::vector<std::pair<RefusalCode, std::size_t>> reasons;
   for (const RefusalWords& words : refusal_words())
     if (const auto count = counts[static_cast<std::size_t>(words.code)]; count > 0)
-      parts.push_back(fmt::format("{} {}", count, words.name));
+      reasons.emplace_back(words.code, count);
+  std::ranges::stable_sort(reasons, std::greater{}, &std::pair<RefusalCode, std::size_t>::second);
+  return reasons;
+}
+
+std::string quota_sentence(const QuotaMiss& miss) {
+  const std::string_view unit = miss.memory ? " MiB" : "";
+  if (miss.free == 0)
+    return fmt::format("quota {} leaves nothing of {}, {}{} asked for", miss.quota, miss.resource, miss.asked, unit);
+  return fmt::format("quota {} leaves {}{} of {}, {}{} asked for", miss.quota, miss.free, unit, miss.resource,
+                     miss.asked, unit);
+}
+
+// "2 NVIDIA devices"
+std::string asked_by(const FamilyAsk& one) {
+  const bool divided = one.ask.cores.kind == CoresAsk::Kind::Divided;
+  const std::int64_t count = divided ? one.ask.cores.value : one.ask.count;
+  return fmt::format("{} {} {}{}", count, one.ask.family, divided ? "core" : "device", count == 1 ? "" : "s");
+}
+
+// "5 for memory, 3 for type"
+std::string counted(const std::vector<DeviceRefusal>& devices) {
+  RefusalCounts counts{};
+  for (const DeviceRefusal& device : devices) ++counts[static_cast<std::size_t>(device.code)];
+  std::vector<std::string> parts;
+  for (const auto& [code, count] : most_first(counts)) parts.push_back(fmt::format("{} for {}", count, name(code)));
   return join(parts, ", ");
+}
+
+std::string unreadable_pods_sentence(unsigned pods) {
+  return pods == 1 ? "what one of its pods holds cannot be read: nothing comes here until it has ended or is put right"
+                   : fmt::format(
+                         "what {} of its pods hold cannot be read: nothing comes here until they have ended or "
+                         "are put right",
+                         pods);
+}
+
+// Cores that are no whole number of this node's devices.
+std::string divided_sentence(const BookedNode& node, const FamilyAsk& one) {
+  for (const BookedDevice& device : node.devices) {
+    if (device.family != one.index || !device.present) continue;
+    const auto per_device = static_cast<unsigned>(std::popcount(static_cast<std::uint64_t>(device.cores)));
+    const auto share = vendors::neuron_share(static_cast<std::uint64_t>(one.ask.cores.value), per_device);
+    if (!share) return share.error().message;
+  }
+  return std::string(words_of(RefusalCode::Template).sentence);
 }
 
 std::string node_sentence(const BookedNode& node, const NodeMiss& miss, const FamilyAsk* one,
                           const std::vector<DeviceRefusal>& devices) {
+  if (miss.code == RefusalCode::NodeUnknown) return "the node is gone, or has not been seen yet";
+  if (node.unreadable_pods > 0) return unreadable_pods_sentence(node.unreadable_pods);
+  const std::string asked = asked_by(*one);
   switch (miss.code) {
-    case RefusalCode::NodeUnknown:
-      return "no device has been registered for this node";
     case RefusalCode::NodeUnreadable:
-      return node.unreadable_pods > 0 ? fmt::format("what {} of its pods hold cannot be read", node.unreadable_pods)
-                                      : node.trouble;
+      return node.trouble;
     case RefusalCode::NoDevices:
       return fmt::format("has no {} device", one->ask.family);
     case RefusalCode::Count:
-      return fmt::format("asked for {} {} devices, there are {}", one->ask.count, one->ask.family,
+      return fmt::format("asked for {}, there {} {}", asked, miss.fitting + devices.size() == 1 ? "is" : "are",
                          miss.fitting + devices.size());
     case RefusalCode::Numa:
     case RefusalCode::Topology:
+      return fmt::format("asked for {}, {} fit by themselves, but {}", asked, miss.fitting,
+                         words_of(miss.code).sentence);
     case RefusalCode::Template:
-      return fmt::format("{}; asked for {}, {} fit by themselves", words_of(miss.code).sentence, one->ask.count,
-                         miss.fitting);
+      if (one->ask.cores.kind == CoresAsk::Kind::Divided) return divided_sentence(node, *one);
+      break;
     default:
-      return fmt::format("asked for {} {}, {} fit; refused: {}", one->ask.count, one->ask.family, miss.fitting,
-                         counted(devices));
+      break;
   }
+  if (miss.fitting == 0 && devices.size() == 1) return fmt::format("asked for {}; {}", asked, devices.front().sentence);
+  if (miss.code == RefusalCode::Mig && miss.fitting > 0)
+    return fmt::format("asked for {}, and the free places do not hold as many MIG instances", asked);
+  return fmt::format("asked for {}, {} of {} fit; refused: {}", asked, miss.fitting, miss.fitting + devices.size(),
+                     counted(devices));
 }
 
 class Explaining {
@@ -65,26 +105,15 @@ class Explaining {
         if (engine_.nodes()[index].known) look(index);
     }
     if (out_.fits) return std::move(out_);
-    std::array<std::size_t, kRefusalCodes> counts{};
+    RefusalCounts counts{};
     for (const NodeExplanation& node : out_.nodes) ++counts[static_cast<std::size_t>(node.code)];
-    for (const RefusalWords& words : refusal_words())
-      if (const auto count = counts[static_cast<std::size_t>(words.code)]; count > 0)
-        out_.counts.emplace_back(words.code, count);
-    std::ranges::stable_sort(out_.counts, std::greater{}, &std::pair<RefusalCode, std::size_t>::second);
-    out_.sentence = summary();
+    out_.counts = most_first(counts);
+    out_.sentence = refusal_sentence(counts);
     out_.nearest = nearest_change(engine_, pod_, request_, out_.code, candidates);
     return std::move(out_);
   }
 
  private:
-  std::string summary() const {
-    if (out_.nodes.empty()) return "there is no node to choose from";
-    std::vector<std::string> parts;
-    for (const auto& [code, count] : out_.counts) parts.push_back(fmt::format("{} {}", count, name(code)));
-    return fmt::format("none of {} nodes fits: {}; {}", out_.nodes.size(), join(parts, ", "),
-                       words_of(out_.code).sentence);
-  }
-
   void look_at(NodeIndex index) {
     static const BookedNode kNowhere;
     const BookedNode& node = index < engine_.nodes().size() ? engine_.nodes()[index] : kNowhere;
@@ -131,6 +160,20 @@ class Explaining {
 };
 
 }  // namespace
+
+std::string refusal_sentence(const RefusalCounts& counts) {
+  const auto reasons = most_first(counts);
+  std::size_t nodes = 0;
+  std::vector<std::string> parts;
+  for (const auto& [code, count] : reasons) {
+    nodes += count;
+    parts.push_back(fmt::format("{} {} ({})", count, name(code), words_of(code).sentence));
+  }
+  if (nodes == 0) return "there is no node to choose from";
+  if (nodes == 1)
+    return fmt::format("the one node to choose from does not fit: {}", words_of(reasons[0].first).sentence);
+  return fmt::format("none of {} nodes fits: {}", nodes, join(parts, ", "));
+}
 
 Explanation explain(const Engine& engine, const Pod& pod, const NodeSet* candidates) {
   const auto request = request_of(pod, engine.catalog(), engine.settings().preset);

@@ -5,6 +5,7 @@
 // full, some twenty times where amounts are searched for.
 #pragma once
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +34,11 @@ struct Explanation {
 };
 
 Explanation explain(const Engine& engine, const Pod& pod, const NodeSet* candidates = nullptr);
+
+// Nodes by the code for which they refused.
+using RefusalCounts = std::array<std::size_t, kRefusalCodes>;
+// "none of 5 nodes fits: 3 memory (…), 2 type (…)", most first. What events and conditions of the pod say, too.
+std::string refusal_sentence(const RefusalCounts& counts);
 
 // The nearest change that would fit, as a sentence; empty when there is none.
 std::string nearest_change(const Engine& engine, const Pod& pod, const PodRequest& request, RefusalCode code,
