@@ -1,12 +1,12 @@
 #include "sched/engine.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "base/text.h"
 #include "model/pod_marks.h"
 #include "sched/engine_pods.h"
+#include "sched/explain.h"
 #include "vendors/emit.h"
 #include "vendors/score.h"
 
@@ -80,7 +80,9 @@ PodAsk Engine::plain_ask(const FamilyAsk& one) const {
     const bool sized = ask.memory.kind == MemoryAsk::Kind::Slices || ask.memory.kind == MemoryAsk::Kind::Spec;
     plain.memory = sized ? Bytes{} : to_bytes(MiB{memory});
   }
-  const bool counts_cores = tests_cores && !one.online && !range.mig && range.most_cores > 0;
+  // A slice that is asked for by its size has its own compute, whatever is asked for besides.
+  const bool counts_cores =
+      tests_cores && !one.online && !range.mig && range.most_cores > 0 && ask.memory.kind != MemoryAsk::Kind::Slices;
   if (counts_cores && !ask.template_name.empty())
     plain.share = static_cast<Share>(ask.template_cores.count * kWholeDevice / range.most_cores);
   else if (counts_cores && ask.cores.kind == CoresAsk::Kind::Units)
@@ -263,13 +265,14 @@ std::optional<RefusalCode> Engine::host_refusal(NodeIndex index, const Pod& pod)
 
 PodRefusal Engine::refusal_of(const PodRequest& request, const Pod& pod, const NodeSet* candidates) {
   PodRefusal refusal;
-  std::array<std::size_t, kRefusalCodes> counts{};
+  RefusalCounts counts{};
   std::optional<std::pair<unsigned, unsigned>> nearest;
   const auto look = [&](NodeIndex index) {
     const bool there = index < nodes_.size() && !nodes_[index].name.empty();
     static const BookedNode kNowhere;
     auto miss = fitter_.fit(there ? nodes_[index] : kNowhere, request, {}, plan_);
-    if (!miss) miss = NodeMiss{host_refusal(index, pod).value_or(RefusalCode::Quota), 0, 0, kMostPassed, 0};
+    // Where all fits but for the quota or the node's own CPU and memory, nothing is nearer.
+    if (!miss) miss = NodeMiss{host_refusal(index, pod).value_or(RefusalCode::Quota), kMostPassed, 0, kMostPassed, 0};
     refusal.nodes.emplace_back(index, miss->code);
     ++counts[static_cast<std::size_t>(miss->code)];
     const std::pair near(miss->container, miss->passed);
@@ -283,13 +286,7 @@ PodRefusal Engine::refusal_of(const PodRequest& request, const Pod& pod, const N
     for (NodeIndex index = 0; index < nodes_.size(); ++index)
       if (nodes_[index].known) look(index);
   }
-  std::vector<std::string> parts;
-  for (const RefusalWords& words : refusal_words())
-    if (const std::size_t count = counts[static_cast<std::size_t>(words.code)]; count > 0)
-      parts.push_back(fmt::format("{} {} ({})", count, words.name, words.sentence));
-  refusal.sentence = refusal.nodes.empty()
-                         ? "there is no node to choose from"
-                         : fmt::format("none of {} nodes fits: {}", refusal.nodes.size(), join(parts, ", "));
+  refusal.sentence = refusal_sentence(counts);
   return refusal;
 }
 

@@ -258,11 +258,15 @@ std::optional<unsigned> Engine::device_on(NodeIndex index, FamilyIndex family, c
 void Engine::write_cluster_node(NodeIndex index) {
   const BookedNode& node = nodes_[index];
   ClusterNode flat{.name = node.name, .cpu_milli = node.cpu_milli, .host_memory = node.host_memory, .devices = {}};
-  for (const BookedDevice& device : node.devices)
-    flat.devices.push_back({.memory = to_bytes(MiB{device.memory}),
-                            .slots = static_cast<unsigned>(std::clamp<std::int32_t>(device.slots, 0, kMostSlots)),
-                            .model = types_[device.type].model,
-                            .healthy = false});
+  for (const BookedDevice& device : node.devices) {
+    const auto& tests = catalog_.families()[device.family].tests;
+    const bool counted = std::ranges::find(tests, vendors::Test::Slots) != tests.end();
+    flat.devices.push_back(
+        {.memory = to_bytes(MiB{device.memory}),
+         .slots = counted ? static_cast<unsigned>(std::clamp<std::int32_t>(device.slots, 0, kMostSlots)) : kMostSlots,
+         .model = types_[device.type].model,
+         .healthy = false});
+  }
   [[maybe_unused]] const auto set = cluster_.set_node(index, flat);
   assert(set);  // devices and models were bounded when they were made
   recount(index);

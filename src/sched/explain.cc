@@ -121,14 +121,15 @@ class Explaining {
     one.node = node.name;
     const auto miss = fitter_.fit(node, request_, {}, plan_, &one.devices);
     if (!miss) {
+      const auto host = engine_.host_refusal(index, pod_);
       const auto quota = engine_.quotas().miss(QuotaSubject::of(pod_), plan_.holding.quota);
-      if (!quota) {
+      if (!host && !quota) {
         if (!out_.fits) out_.on = node.name;
         out_.fits = true;
         return;
       }
-      one.code = RefusalCode::Quota;
-      one.sentence = quota_sentence(*quota);
+      one.code = host.value_or(RefusalCode::Quota);
+      one.sentence = host ? std::string(words_of(*host).sentence) : quota_sentence(*quota);
       note(std::move(one), {~0U, ~0U});
       return;
     }
@@ -183,7 +184,12 @@ Explanation explain(const Engine& engine, const Pod& pod, const NodeSet* candida
     out.sentence = request.error().message;
     return out;
   }
-  if (!request->any()) {
+  if (const PodPlacement* const reserved = engine.reservation(pod.uid)) {
+    out.fits = true;
+    out.on = engine.nodes()[reserved->node].name;
+    return out;
+  }
+  if (!request->any() && !engine.settings().count_host) {
     out.fits = true;
     return out;
   }

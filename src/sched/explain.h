@@ -25,7 +25,7 @@ struct NodeExplanation {
 
 struct Explanation {
   bool fits = false;
-  std::string on;  // it fits: a node that it would go to; empty for a pod without devices
+  std::string on;  // it fits: a node that it could go to, or has reserved; empty for a pod without devices
   RefusalCode code = RefusalCode::NoDevices;
   std::string sentence;
   std::vector<std::pair<RefusalCode, std::size_t>> counts;  // nodes by reason, most first
