@@ -1,6 +1,7 @@
 #include "sched/quota_book.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace kiboko {
 namespace {
@@ -20,6 +21,12 @@ bool counts(const ResourceQuota& quota, const QuotaSubject& pod) {
 
 std::int64_t amount_of(const QuotaNeed& need, bool memory) { return memory ? need.memory : need.cores; }
 
+// In MiB; what is more than that can say is as good as no limit.
+std::int64_t limit_of(std::int64_t most, std::int64_t unit) {
+  constexpr std::int64_t kTop = std::numeric_limits<std::int64_t>::max();
+  return most > kTop / unit ? kTop : std::max<std::int64_t>(most, 0) * unit;
+}
+
 }  // namespace
 
 void QuotaBook::set(const ResourceQuota& quota) {
@@ -33,8 +40,8 @@ void QuotaBook::set(const ResourceQuota& quota) {
       const auto& resources = families[index].resources;
       const auto family = static_cast<FamilyIndex>(index);
       const std::int64_t unit = resources.memory.bare_is_gib ? 1024 : resources.memory.unit_mib;
-      if (resource == resources.memory.name) entry.limits.push_back({resource, family, true, most * unit, 0});
-      if (resource == resources.cores.name) entry.limits.push_back({resource, family, false, most, 0});
+      if (resource == resources.memory.name) entry.limits.push_back({resource, family, true, limit_of(most, unit), 0});
+      if (resource == resources.cores.name) entry.limits.push_back({resource, family, false, limit_of(most, 1), 0});
     }
   }
   auto& of_namespace = quotas_[quota.quota_namespace];
