@@ -238,11 +238,10 @@ void Engine::find_fitting(const PodRequest& request, const Pod& pod, const NodeS
 
 tl::expected<PodPlacement, PodRefusal> Engine::place(const Pod& pod, const NodeSet* candidates, WallTime now) {
   if (reservations_.contains(pod.uid)) remove_pod(pod.uid);
+  // Whoever asks again for a pod that runs must not move what it holds.
   if (const auto known = pods_.find(pod.uid); known != pods_.end())
-    return tl::unexpected(
-        PodRefusal{RefusalCode::Ask,
-                   fmt::format("pod {} is on node {} already", pod.full_name(), nodes_[known->second.node].name),
-                   {}});
+    return tl::unexpected(PodRefusal{
+        RefusalCode::Ask, fmt::format("pod {} is on node {}", pod.full_name(), nodes_[known->second.node].name), {}});
   const auto request = request_of(pod, catalog_, settings_.preset);
   if (!request) return tl::unexpected(PodRefusal{RefusalCode::Ask, request.error().message, {}});
   if (!request->any() && !settings_.count_host) return PodPlacement{};

@@ -54,7 +54,7 @@ TEST(Engine, APodThatIsBoundIsNotPlacedAgain) {
   ASSERT_TRUE(engine.set_pod(bound(engine, pod, *placed)));
   const auto again = engine.place(pod, nullptr, kNoon);
   ASSERT_FALSE(again);
-  EXPECT_EQ(again.error().sentence, "pod default/a is on node n1 already");
+  EXPECT_EQ(again.error().sentence, "pod default/a is on node n1");
   EXPECT_EQ(device_named(engine, "GPU-n1-0").use.slots, 1);
 }
 
