@@ -163,7 +163,7 @@ double Engine::family_score(const PodRequest& request, NodeIndex index, const No
                              ? trait->second == "true"
                              : option != one.family->options.end() && option->second == "true";
       vendors::NodeScoreInput input{
-          node.marks, {}, request.policy.node == Policy::Spread, {devices, one.online, aware}};
+          node.marks, {}, request.policy.node.value_or(policy_now()) == Policy::Spread, {devices, one.online, aware}};
       for (unsigned c = 0; c < request.containers.size(); ++c) {
         std::vector<const CustomInfo*> chosen;
         for (const Taken& taken : plan.taken)

@@ -11,6 +11,7 @@
 #include "sched/engine.h"
 #include "sched/engine_pods.h"
 #include "vendors/discover.h"
+#include "vendors/score.h"
 
 namespace kiboko {
 namespace {
@@ -188,6 +189,13 @@ Result<void> Engine::set_node(const Node& node) {
   into.marks.clear();
   for (const std::string& key : marks_)
     if (const auto found = node.annotations.find(key); found != node.annotations.end()) into.marks.insert(*found);
+  for (const vendors::Family& family : catalog_.families()) {
+    const auto readable = vendors::check_score_tables(family, node.annotations);
+    if (readable) continue;
+    troubles.push_back(fmt::format("node {}: {}", node.name, readable.error().message));
+    into.marks.erase(family.score.loss_key);
+    into.marks.erase(family.score.score_key);
+  }
   into.pair_scores = pair_scores_of(node, troubles);
   read_devices(node, devices, into, troubles);
   replace_devices(index, std::move(devices));

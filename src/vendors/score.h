@@ -23,4 +23,7 @@ struct NodeScoreInput {
 // cannot be read is Invalid.
 Result<double> node_score(const Family& family, const NodeScoreInput& input);
 
+// Invalid names the annotation of the node that the family's score could not read.
+Result<void> check_score_tables(const Family& family, const Annotations& node);
+
 }  // namespace kiboko::vendors
