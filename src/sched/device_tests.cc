@@ -365,8 +365,9 @@ DeviceNeed need_on(const FamilyAsk& one, const BookedDevice& device) {
   }
   if (is_mask(one)) {
     need.whole_mask = ask.cores.kind == CoresAsk::Kind::All;
+    const auto width = static_cast<unsigned>(std::popcount(static_cast<std::uint64_t>(device.cores)));
+    if (need.whole_mask) need.cores = width;
     if (ask.cores.kind == CoresAsk::Kind::Divided) {
-      const auto width = static_cast<unsigned>(std::popcount(static_cast<std::uint64_t>(device.cores)));
       // What no number of devices makes up is refused for the whole node.
       if (const auto share = vendors::neuron_share(static_cast<std::uint64_t>(ask.cores.value), width))
         need.cores = share->cores;
