@@ -117,16 +117,19 @@ std::optional<NodeMiss> NodeFitter::gather(const FamilyAsk& one, std::size_t wan
   miss.fitting = options_.size();
   const auto& unreadable = node_->unreadable;
   if (present == 0) {
-    if (std::ranges::find(unreadable, one.index) != unreadable.end()) miss.code = RefusalCode::NodeUnreadable;
+    if (std::ranges::find(unreadable, one.index) == unreadable.end()) return miss;
+    miss.code = RefusalCode::NodeUnreadable;
+    miss.passed = 1;
     return miss;
   }
+  miss.passed = 1;  // a node with such devices is nearer than one without
   if (wanted == 0) {
     miss.code = RefusalCode::Template;
     return miss;
   }
   if (options_.size() >= wanted || (any_mig && !options_.empty())) return std::nullopt;
   miss.code = present < wanted && (!nearest || !any_mig) ? RefusalCode::Count : nearest->code;
-  miss.passed = nearest ? nearest->passed : 0;
+  if (nearest) miss.passed += nearest->passed;
   return miss;
 }
 
