@@ -135,8 +135,8 @@ Picked kunlun_wings(const PickInput& input) {
   std::map<unsigned, std::size_t> position_of;
   std::vector<unsigned> free;
   for (std::size_t i = 0; i < input.candidates.size(); ++i) {
-    position_of.emplace(input.candidates[i].index, i);
-    free.push_back(input.candidates[i].index);
+    // Of cards that share an index (their plugin tells none) one is counted: nobody knows which wing the others are in.
+    if (position_of.emplace(input.candidates[i].index, i).second) free.push_back(input.candidates[i].index);
   }
   const auto cards = kunlun_cards(free, input.wanted);
   if (!cards) return std::nullopt;
