@@ -39,6 +39,40 @@ std::int64_t asked_cores(const vendors::CoresRule& rule, const BookedDevice& dev
   return converted && device.cores > 0 ? (cores * 100 + device.cores - 1) / device.cores : cores;
 }
 
+bool asks_for(const Container& container, const vendors::Family& family) {
+  const vendors::Resources& rules = family.resources;
+  const auto named = [&](const std::string& resource) {
+    return !resource.empty() && (container.limits.contains(resource) || container.requests.contains(resource));
+  };
+  return named(rules.count.name) || named(rules.memory.name) || named(rules.memory_percent) ||
+         named(rules.cores.name) || named(rules.slices);
+}
+
+// The container of each entry. As a rule they stand in the same order, and entries that plugins leave behind are empty.
+// HAMi up to 2.10 leaves out containers without devices of some families (NVIDIA, DCU, AMD, Biren): then the entries
+// are of those that ask, in order. Where even that does not come out, all is held by the last container, which is there
+// for as long as the pod.
+std::vector<unsigned> containers_of(const PodDevices& entries, const Pod& pod, const vendors::Family& family) {
+  std::vector<unsigned> same, asking;
+  for (unsigned c = 0; c < pod.containers.size(); ++c)
+    if (asks_for(pod.containers[c], family)) asking.push_back(c);
+  std::size_t given = 0;
+  bool in_place = true;
+  for (unsigned entry = 0; entry < entries.size(); ++entry) {
+    same.push_back(entry);
+    if (entries[entry].empty()) continue;
+    ++given;
+    in_place = in_place && entry < pod.containers.size() &&
+               (asking.empty() || std::ranges::find(asking, entry) != asking.end());
+  }
+  if (in_place) return same;
+  const auto last = static_cast<unsigned>(pod.containers.size() - 1);
+  auto next = asking.begin();
+  for (unsigned entry = 0; entry < entries.size(); ++entry)
+    if (!entries[entry].empty()) same[entry] = given == asking.size() ? *next++ : last;
+  return same;
+}
+
 DeviceUse charge_of(const FamilyAsk& one, const BookedDevice& device, const ContainerDevice& given, Taken& taken) {
   DeviceUse charge;
   charge.memory = given.memory.count;
@@ -97,22 +131,28 @@ class Reader {
     return *at;
   }
 
-  // Behind the pod's containers stand the entries that plugins leave.
-  Result<void> add(FamilyIndex index, const PodDevices& devices) {
+  Result<void> add(FamilyIndex index, const PodDevices& entries) {
     FamilyAsk one = family_for(catalog_, index, pod_.annotations);
     read_traits(one, pod_.annotations);
-    const std::size_t containers = std::min(devices.size(), pod_.containers.size());
-    for (unsigned container = 0; container < containers; ++container)
-      for (unsigned place = 0; place < devices[container].size(); ++place)
-        TRY(add_device(one, container, place, devices[container][place]));
+    if (pod_.containers.empty() && std::ranges::any_of(entries, [](const auto& entry) { return !entry.empty(); }))
+      return fail(Errc::Invalid, "the pod has no container to hold devices");
+    const std::vector<unsigned> containers = containers_of(entries, pod_, *one.family);
+    for (unsigned entry = 0; entry < entries.size(); ++entry)
+      for (unsigned place = 0; place < entries[entry].size(); ++place)
+        TRY(add_device(one, {containers[entry], entry, place}, entries[entry][place]));
     return {};
   }
 
-  Result<void> add_device(const FamilyAsk& one, unsigned container, unsigned place, const ContainerDevice& given) {
+  struct Where {
+    unsigned container = 0;  // of the pod
+    unsigned entry = 0;      // of the annotation
+    unsigned place = 0;      // in the entry
+  };
+  Result<void> add_device(const FamilyAsk& one, const Where& at, ContainerDevice given) {
     const auto old = parse_old_mig_uuid(given.uuid.text);
     const std::string& uuid = old ? old->gpu.text : given.uuid.text;
     Taken taken;
-    taken.container = container;
+    taken.container = at.container;
     taken.device = TRY(device(one.index, uuid));
     taken.family = one.index;
     const BookedDevice& booked = node_.devices[taken.device];
@@ -122,7 +162,7 @@ class Reader {
     taken.charge = charge_of(one, booked, given, taken);
     for (std::size_t i = 0; i < mig_.size(); ++i) {
       const MigAllocation& mig = mig_[i];
-      if (mig_used_[i] || mig.container != container || mig.device != place || mig.gpu.text != uuid) continue;
+      if (mig_used_[i] || mig.container != at.entry || mig.device != at.place || mig.gpu.text != uuid) continue;
       mig_used_[i] = true;
       taken.mig = mig.placement;
       taken.size_name = mig.profile;
