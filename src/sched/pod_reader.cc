@@ -156,6 +156,7 @@ class Reader {
     taken.device = TRY(device(one.index, uuid));
     taken.family = one.index;
     const BookedDevice& booked = node_.devices[taken.device];
+    if (!one.family->emission.amounts) given.memory.count = booked.memory;
     taken.memory = given.memory.count;
     taken.cores = given.cores.count;
     taken.quota_cores = asked_cores(one.family->resources.cores, booked, given.cores.count);

@@ -144,6 +144,10 @@ Result<std::map<std::string, std::string>> annotations_of(const Family& family, 
     for (const PlacedDevice& placed : container.devices) {
       devices.push_back(placed.device);
       if (!family.emission.type_is_model) devices.back().type = family.key;
+      if (!family.emission.amounts) {
+        devices.back().memory = {};
+        devices.back().cores = {};
+      }
       any = true;
     }
   }

@@ -183,6 +183,7 @@ struct Emission {
   };
   std::string to_allocate, allocated;
   bool type_is_model = false;
+  bool amounts = true;  // false: the allocation says 0 for memory and compute of devices that are only given whole
   std::vector<Extra> extra;
 };
 

@@ -321,6 +321,7 @@ Emission read_emission(YamlReader& in) {
   emission.allocated = in.needed_text("allocated");
   constexpr std::array<std::string_view, 2> kTags = {"key", "model"};
   emission.type_is_model = in.word("typeTag", kTags, 0) == 1;
+  emission.amounts = in.truth("amounts", true);
   for (YamlReader& extra : in.children("extra")) emission.extra.push_back(read_extra(extra));
   in.finish();
   return emission;

@@ -117,6 +117,10 @@ RC_GTEST_PROP(VendorsProperty, AnAllocationIsReadBackAsItWasWritten, ()) {
           {"u" + std::to_string(d)}, "Model", {*rc::gen::inRange(0, 100'000)}, {*rc::gen::inRange(0, 101)}};
       expected.back().push_back(placed.device);
       if (!family.emission.type_is_model) expected.back().back().type = family.key;
+      if (!family.emission.amounts) {
+        expected.back().back().memory = {};
+        expected.back().back().cores = {};
+      }
     }
   }
   const auto annotations = annotations_of(family, input).value();
