@@ -19,10 +19,6 @@ constexpr std::size_t kMostCompared = 256;
 // them is likely not seen in the flat view (a device's name, a mode).
 constexpr std::size_t kMostMissed = 48;
 
-bool has_test(const vendors::Family& family, vendors::Test test) {
-  return std::ranges::find(family.tests, test) != family.tests.end();
-}
-
 bool matches_any(const std::vector<std::string>& parts, const std::string& name) {
   const std::string lower = to_lower(name);
   return std::ranges::any_of(parts,

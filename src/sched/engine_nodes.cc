@@ -54,6 +54,12 @@ Share share_free(const BookedDevice& device, bool mask) {
   return static_cast<Share>(left > 0x7FFF'FFFF ? left / (all / kWholeDevice) : left * kWholeDevice / all);
 }
 
+// Families that do not test slots have no end of them.
+unsigned slots_of(const vendors::Family& family, const BookedDevice& device) {
+  if (!has_test(family, vendors::Test::Slots)) return kMostSlots;
+  return static_cast<unsigned>(std::clamp<std::int32_t>(device.slots, 0, kMostSlots));
+}
+
 }  // namespace
 
 bool Engine::counts_masks(FamilyIndex family) const {
@@ -100,9 +106,10 @@ std::uint16_t Engine::type_of(FamilyIndex family, const std::string& name, const
   const auto found = std::ranges::find_if(
       types_, [&](const DeviceType& t) { return t.family == family && t.name == name && t.mode == mode; });
   if (found != types_.end()) return static_cast<std::uint16_t>(found - types_.begin());
+  // Beyond so many, all other models of a family are one.
   constexpr std::size_t kMostTypes = 4096;
-  constexpr std::string_view kOther = "(other)";
-  if (types_.size() >= kMostTypes && (name != kOther || !mode.empty())) return type_of(family, std::string(kOther), "");
+  constexpr const char* kOther = "(other)";
+  if (types_.size() >= kMostTypes && name != kOther) return type_of(family, kOther, "");
   unsigned model = kOtherModels;
   const std::string model_name = catalog_.families()[family].key + "/" + name;
   if (cluster_.find_model(model_name) || cluster_.models().size() < kOtherModels)
@@ -124,7 +131,8 @@ BookedDevice Engine::booked(RegisteredDevice device, FamilyIndex family, const N
   made.memory = device.memory.count;
   made.cores = device.cores.count;
   made.healthy = device.healthy;
-  made.mig = device.mode == "mig";
+  // Of a family that knows no MIG the word is a mode like any other.
+  made.mig = device.mode == "mig" && has_test(catalog_.families()[family], vendors::Test::Mig);
   made.present = true;
   const std::string& cordon = catalog_.families()[family].selectors.cordon;
   if (const auto found = node.annotations.find(cordon); found != node.annotations.end()) {
@@ -266,15 +274,11 @@ std::optional<unsigned> Engine::device_on(NodeIndex index, FamilyIndex family, c
 void Engine::write_cluster_node(NodeIndex index) {
   const BookedNode& node = nodes_[index];
   ClusterNode flat{.name = node.name, .cpu_milli = node.cpu_milli, .host_memory = node.host_memory, .devices = {}};
-  for (const BookedDevice& device : node.devices) {
-    const auto& tests = catalog_.families()[device.family].tests;
-    const bool counted = std::ranges::find(tests, vendors::Test::Slots) != tests.end();
-    flat.devices.push_back(
-        {.memory = to_bytes(MiB{device.memory}),
-         .slots = counted ? static_cast<unsigned>(std::clamp<std::int32_t>(device.slots, 0, kMostSlots)) : kMostSlots,
-         .model = types_[device.type].model,
-         .healthy = false});
-  }
+  for (const BookedDevice& device : node.devices)
+    flat.devices.push_back({.memory = to_bytes(MiB{device.memory}),
+                            .slots = slots_of(catalog_.families()[device.family], device),
+                            .model = types_[device.type].model,
+                            .healthy = false});
   [[maybe_unused]] const auto set = cluster_.set_node(index, flat);
   assert(set);  // devices and models were bounded when they were made
   recount(index);

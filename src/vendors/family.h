@@ -6,6 +6,7 @@
 // family it has.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -229,5 +230,9 @@ struct Family {
   // The family as it is for a pod with these annotations.
   const Family& in_mode(const std::map<std::string, std::string, std::less<>>& pod_annotations) const;
 };
+
+inline bool has_test(const Family& family, Test test) {
+  return std::ranges::find(family.tests, test) != family.tests.end();
+}
 
 }  // namespace kiboko::vendors
