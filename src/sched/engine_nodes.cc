@@ -207,9 +207,9 @@ Result<void> Engine::set_node(const Node& node) {
   into.pair_scores = pair_scores_of(node, troubles);
   read_devices(node, devices, into, troubles);
   replace_devices(index, std::move(devices));
+  for (const auto& [uid, pod] : std::exchange(into.early_pods, {}))
+    if (const auto read = set_pod(pod); !read) troubles.push_back(read.error().message);
   into.trouble = join(troubles, "; ");
-  // They could be read before, so they can now.
-  for (const auto& [uid, pod] : std::exchange(into.early_pods, {})) static_cast<void>(set_pod(pod));
   if (into.trouble.empty()) return {};
   return fail(Errc::Invalid, "{}", into.trouble);
 }
@@ -225,7 +225,8 @@ void Engine::remove_node(std::string_view name) {
   tidy(*index);
 }
 
-// What pods hold is kept: devices that are no longer there stay as long as somebody has them.
+// What pods hold is kept: devices that are no longer there stay as long as somebody has them, and as there is room
+// beside those that are. What is not kept is held against the node.
 void Engine::replace_devices(NodeIndex index, std::vector<BookedDevice> devices) {
   BookedNode& node = nodes_[index];
   std::vector<std::optional<std::uint8_t>> moved(node.devices.size());
@@ -240,14 +241,16 @@ void Engine::replace_devices(NodeIndex index, std::vector<BookedDevice> devices)
     auto now = std::ranges::find_if(
         devices, [&](const BookedDevice& d) { return d.family == was.family && d.uuid == was.uuid; });
     if (now == devices.end()) {
-      if (devices.size() == kMaxNodeDevices) devices.pop_back();  // what is held comes before what could be
+      if (devices.size() == kMaxNodeDevices) continue;
       was.present = was.healthy = false;
       devices.push_back(std::move(was));
       now = devices.end() - 1;
     }
     moved[old] = static_cast<std::uint8_t>(now - devices.begin());
   }
+  const auto lost = [&](const auto& one) { return !moved[one.device]; };
   for (PodRecord* const pod : pods_on_[index]) {
+    if (std::erase_if(pod->holding.devices, lost) + std::erase_if(pod->holding.mig, lost) > 0) pod->unreadable = true;
     for (auto& one : pod->holding.devices) one.device = *moved[one.device];
     for (auto& one : pod->holding.mig) one.device = *moved[one.device];
   }

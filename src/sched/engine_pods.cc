@@ -85,13 +85,19 @@ Result<void> Engine::set_pod(const Pod& pod) {
   const bool unchanged = known != pods_.end() && known->second.node == node && known->second.holding == holding &&
                          known->second.init_done == pod.init_done && known->second.unreadable == !read;
   reservations_.erase(pod.uid);
-  if (unchanged) return {};
+  if (unchanged) {
+    tidy(node);
+    return {};
+  }
   const NodeIndex before = known == pods_.end() ? node : known->second.node;
   if (known != pods_.end()) let_go(known);
   if (!nothing) hold(pod, node, std::move(holding), !read);
   // Not earlier: the holding says devices by their place.
   tidy(node);
-  if (before != node) tidy(before);
+  if (before != node) {
+    nodes_[before].early_pods.erase(pod.uid);
+    tidy(before);
+  }
   if (!read) return tl::unexpected<Error>(read.error());
   return {};
 }
