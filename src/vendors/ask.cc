@@ -12,6 +12,9 @@ namespace {
 
 using Amount = std::optional<std::int64_t>;
 
+// What a pod may list. Every device of the cluster is held against it, and whoever may create a pod may write it.
+constexpr std::size_t kMostTypes = 64, kMostUuids = 1024, kMostModeBytes = 1024;
+
 // strconv.ParseBool, as users of such annotations are used to; anything else is false.
 bool go_truth(std::string_view text) {
   for (const std::string_view yes : {"1", "t", "T", "TRUE", "true", "True"})
@@ -240,7 +243,7 @@ class Reading {
       ask.template_cores = step->cores;
     }
     if (divided_) ask.traits["resource"] = rules_.cores.name;
-    select(ask);
+    TRY(select(ask));
     admission_.ask = std::move(ask);
     return {};
   }
@@ -283,22 +286,28 @@ class Reading {
     return CoresAsk{converted ? CoresAsk::Kind::PercentOfDevice : CoresAsk::Kind::Units, value};
   }
 
-  void select(DeviceAsk& ask) const {
+  Result<void> select(DeviceAsk& ask) const {
     const Selectors& keys = family_.selectors;
-    ask.use_types = names_at({keys.use_type});
-    ask.no_use_types = names_at({keys.no_use_type});
-    ask.use_uuids = names_at(keys.use_uuid);
-    ask.no_use_uuids = names_at(keys.no_use_uuid);
+    ask.use_types = TRY(names_at({keys.use_type}, kMostTypes));
+    ask.no_use_types = TRY(names_at({keys.no_use_type}, kMostTypes));
+    ask.use_uuids = TRY(names_at(keys.use_uuid, kMostUuids));
+    ask.no_use_uuids = TRY(names_at(keys.no_use_uuid, kMostUuids));
     if (const auto found = pod_.find(keys.numa_bind); found != pod_.end()) ask.numa_bind = go_truth(found->second);
     if (const auto found = pod_.find(keys.mode); found != pod_.end() && !keys.mode.empty()) ask.modes = found->second;
+    if (ask.modes.size() > kMostModeBytes)
+      return refuse("annotation {}: {} bytes are more than the {} that modes may have", keys.mode, ask.modes.size(),
+                    kMostModeBytes);
+    return {};
   }
 
-  std::vector<std::string> names_at(const std::vector<std::string>& keys) const {
+  Result<std::vector<std::string>> names_at(const std::vector<std::string>& keys, std::size_t most) const {
     std::vector<std::string> names;
     for (const std::string& key : keys) {
       const auto found = key.empty() ? pod_.end() : pod_.find(key);
       if (found == pod_.end()) continue;
       for (std::string& name : parse_name_list(found->second)) names.push_back(std::move(name));
+      if (names.size() > most)
+        return refuse("annotation {}: {} names are more than the {} that a pod may list", key, names.size(), most);
     }
     return names;
   }
