@@ -109,7 +109,7 @@ std::uint16_t Engine::type_of(FamilyIndex family, const std::string& name, const
   // Beyond so many, all other models of a family are one.
   constexpr std::size_t kMostTypes = 4096;
   constexpr const char* kOther = "(other)";
-  if (types_.size() >= kMostTypes && name != kOther) return type_of(family, kOther, "");
+  if (types_.size() >= kMostTypes && (name != kOther || !mode.empty())) return type_of(family, kOther, "");
   unsigned model = kOtherModels;
   const std::string model_name = catalog_.families()[family].key + "/" + name;
   if (cluster_.find_model(model_name) || cluster_.models().size() < kOtherModels)
