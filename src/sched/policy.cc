@@ -68,11 +68,9 @@ double best_fit_cost(const Cluster& cluster, NodeIndex node, const PodAsk& ask) 
   return -std::trunc((1 - left) * 100);
 }
 
-// Nodes that one decision judges because nothing is known of them or they have changed since: the fullest. The others
-// wait for a later decision, unless too few are found.
-constexpr std::ptrdiff_t kJudgedAtOnce = 64;
-// A decision that has judged fewer looks again at others, in turn, and at no fewer than this.
-constexpr std::ptrdiff_t kLookAgain = 16;
+// A decision that has found fewer nodes to judge than it could looks again at others, in turn, and at no fewer than
+// this.
+constexpr std::size_t kLookAgain = 16;
 
 // The gradient as published: through a sigmoid, in hundredths. The cut matters: near-equal places become equal, the
 // first node wins, and so load stays on few nodes.
@@ -206,23 +204,20 @@ void Placer::rank_by_usable(const PodAsk& ask, const NodeSet* candidates, const 
   };
   unjudged_.clear();
   cluster_.for_each_that_may_fit(ask, candidates, tried, [&](NodeIndex node) {
-    if (known.versions[node] == cluster_.version(node)) {
-      list(node, known.costs[node]);
+    const std::uint32_t version = cluster_.version(node);
+    if (known.versions[node] == version) return list(node, known.costs[node]);
+    const Ranked one{node, -cluster_.use(node)};
+    if (!unjudged_.would_take(one)) return;
+    if (cluster_.fits(node, ask)) {
+      unjudged_.add(one);
     } else {
-      unjudged_.push_back({node, -cluster_.use(node)});
+      known.note(node, version, CostMemory::kDoesNotFit);
     }
   });
-  auto first = unjudged_.begin();
-  while (first != unjudged_.end()) {
-    const auto last = unjudged_.end() - first > kJudgedAtOnce ? first + kJudgedAtOnce : unjudged_.end();
-    if (last != unjudged_.end()) std::nth_element(first, last, unjudged_.end());
-    for (; first != last; ++first) list(first->node, judge_and_note(first->node, ask, known));
-    if (shortlist_.size() == Shortlist::kMost) break;
-  }
+  for (const Ranked& one : unjudged_.ranked()) list(one.node, judge_and_note(one.node, ask, known));
   if (policy_ != Policy::Supply) return;
   shortlist_.judge_anew([&](NodeIndex node) { return judged(node, ask); });
-  const std::ptrdiff_t left = kJudgedAtOnce - (first - unjudged_.begin());
-  look_again(ask, static_cast<std::size_t>(std::max(left, kLookAgain)), known);
+  look_again(ask, std::max(kLookAgain, kJudgedAtOnce - unjudged_.size()), known);
 }
 
 std::span<const Ranked> Placer::rank(const PodAsk& ask, const NodeSet* candidates, const NodeSet* tried) {

@@ -84,7 +84,10 @@ class Placer {
   std::vector<double> weights_;
   Shortlist shortlist_;
   CostMemory memory_;
-  std::vector<Ranked> unjudged_;  // those of one decision
+  // Nodes that one decision judges because nothing is known of them or they have changed since: the fullest, by the
+  // negative of their use. The others wait for a later decision.
+  static constexpr std::size_t kJudgedAtOnce = 64;
+  Best<kJudgedAtOnce> unjudged_;
   // What nodes in one state cost, for one decision: a hash table without chains; what does not fit is judged again.
   struct Twin {
     std::uint64_t key = 0;

@@ -19,9 +19,10 @@ struct Ranked {
   bool operator==(const Ranked&) const = default;
 };
 
-class Shortlist {
+template <std::size_t kSize>
+class Best {
  public:
-  static constexpr std::size_t kMost = 16;
+  static constexpr std::size_t kMost = kSize;
 
   void clear() { size_ = 0; }
   std::size_t size() const { return size_; }
@@ -45,5 +46,8 @@ class Shortlist {
   std::array<Ranked, kMost> all_{};
   std::size_t size_ = 0;
 };
+
+// What a rank has, and with it a decision to choose from.
+using Shortlist = Best<16>;
 
 }  // namespace kiboko

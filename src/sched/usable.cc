@@ -86,7 +86,8 @@ void Usable::make_tables() {
     device_memory_[lane][at] = static_cast<float>(mebibytes_for(ask.memory));
     beside_others_[lane][at] = ask.exclusive ? 0.0F : 1.0F;
     size_[lane][at] = static_cast<float>(size_of(ask, cluster_));
-    if (ask.memory.count > 0 || ask.exclusive) more_than_share_ = true;
+    most_device_memory_ = std::max(most_device_memory_, device_memory_[lane][at]);
+    some_exclusive_ = some_exclusive_ || ask.exclusive;
   }
 }
 
@@ -116,13 +117,15 @@ void Usable::part_of_device(const DeviceState& state, Row& part) const {
   const Lanes* row = &part_of_share_[static_cast<std::size_t>(std::clamp(state.share, 0, kWholeDevice)) * lanes_];
   const Lanes* allowed = &allowed_[state.model * lanes_];
   for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] = row[lane] * allowed[lane];
-  if (more_than_share_) limit_by_more_than_share(state, part);
+  limit_by_more_than_share(state, part);
 }
 
 void Usable::limit_by_more_than_share(const DeviceState& state, Row& part) const {
   const float memory = mebibytes_of(state.memory);
-  for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] = memory >= device_memory_[lane] ? part[lane] : Lanes{};
-  if (state.grants == 0) return;
+  if (memory < most_device_memory_)
+    for (std::size_t lane = 0; lane < lanes_; ++lane)
+      part[lane] = memory >= device_memory_[lane] ? part[lane] : Lanes{};
+  if (state.grants == 0 || !some_exclusive_) return;
   for (std::size_t lane = 0; lane < lanes_; ++lane) part[lane] *= beside_others_[lane];
 }
 

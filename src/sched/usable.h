@@ -79,7 +79,8 @@ class Usable {
   std::vector<AskClass> classes_;
   Reading reading_;
   std::size_t lanes_ = 0;
-  bool more_than_share_ = false;      // some class asks for device memory, or for devices that nobody else uses
+  float most_device_memory_ = 0;  // MiB that any class asks for
+  bool some_exclusive_ = false;
   std::vector<Lanes> part_of_share_;  // [share 0..1000][lane]
   std::vector<Lanes> allowed_;        // [model][lane]: 1 or 0
   Row inverse_count_{}, inverse_cpu_{}, inverse_memory_{}, size_{}, weight_{};
