@@ -1,9 +1,9 @@
 #include "sched/simulation.h"
 
 #include <algorithm>
-#include <random>
 
 #include "sched/ask_window.h"
+#include "sched/draw.h"
 
 namespace kiboko {
 namespace {
@@ -12,22 +12,6 @@ constexpr unsigned kMarks[] = {90, 100, 110, 130};
 constexpr double kTypicalPart = 0.95;
 constexpr std::size_t kProgressEvery = 256;
 constexpr std::uint64_t kNodeOrderStream = 0x9e3779b97f4a7c15;  // keeps the two draws of one seed apart
-
-// Below `bound`, each equally likely: the high half of a 128-bit product, drawn again in the few cases that would
-// make the low numbers likelier.
-std::uint64_t below(std::mt19937_64& generator, std::uint64_t bound) {
-  __extension__ using Wide = unsigned __int128;
-  const std::uint64_t unfair = (0 - bound) % bound;
-  for (;;) {
-    const Wide product = static_cast<Wide>(generator()) * bound;
-    if (static_cast<std::uint64_t>(product) >= unfair) return static_cast<std::uint64_t>(product >> 64U);
-  }
-}
-
-template <class T>
-void shuffle(std::vector<T>& all, std::mt19937_64& generator) {
-  for (std::size_t left = all.size(); left > 1; --left) std::swap(all[left - 1], all[below(generator, left)]);
-}
 
 // Typical asks' view of what is free, in thousandths.
 double fragmented(const Cluster& cluster, const std::vector<AskClass>& typical) {
@@ -118,11 +102,12 @@ class Run {
  private:
   void mark() {
     const auto capacity = static_cast<double>(cluster_.compute_capacity());
+    const double demand_of = settings_.demand_of > 0 ? static_cast<double>(settings_.demand_of) : capacity;
     const double allocated = 100 * static_cast<double>(cluster_.compute_granted()) / capacity;
-    while (static_cast<double>(asked_) * 100 >= static_cast<double>(result_.curve.size()) * capacity)
+    while (static_cast<double>(asked_) * 100 >= static_cast<double>(result_.curve.size()) * demand_of)
       result_.curve.push_back(allocated);
     while (next_mark_ < std::size(kMarks) && kMarks[next_mark_] <= settings_.demand_percent &&
-           static_cast<double>(asked_) * 100 >= kMarks[next_mark_] * capacity) {
+           static_cast<double>(asked_) * 100 >= kMarks[next_mark_] * demand_of) {
       result_.marks.push_back({kMarks[next_mark_], allocated, 100 * fragmented(cluster_, typical_) / capacity});
       ++next_mark_;
     }
@@ -148,13 +133,13 @@ std::optional<double> SimulationResult::allocated_at(unsigned demand_percent) co
 }
 
 Result<std::vector<std::size_t>> draw_arrivals(const Cluster& cluster, std::span<const PodAsk> pods, std::uint64_t seed,
-                                               unsigned demand_percent) {
+                                               unsigned demand_percent, std::int64_t demand_of) {
   if (std::ranges::none_of(pods, [](const PodAsk& ask) { return ask.compute() > 0; }))
     return fail(Errc::Invalid, "none of the {} pods asks for a device; there is no demand to reach", pods.size());
   if (cluster.compute_capacity() == 0) return fail(Errc::Invalid, "none of the {} nodes has a device", cluster.nodes());
   std::mt19937_64 generator{seed};
   std::vector<std::size_t> arrivals;
-  const std::int64_t wanted = cluster.compute_capacity() * demand_percent;
+  const std::int64_t wanted = (demand_of > 0 ? demand_of : cluster.compute_capacity()) * demand_percent;
   for (std::int64_t asked = 0; asked * 100 < wanted;) {
     const std::size_t drawn = below(generator, pods.size());
     asked += pods[drawn].compute();
@@ -166,7 +151,8 @@ Result<std::vector<std::size_t>> draw_arrivals(const Cluster& cluster, std::span
 
 Result<SimulationResult> simulate(const Cluster& cluster, std::span<const PodAsk> pods,
                                   const SimulationSettings& settings, const Clock& clock, const Progress& progress) {
-  const std::vector<std::size_t> arrivals = TRY(draw_arrivals(cluster, pods, settings.seed, settings.demand_percent));
+  const std::vector<std::size_t> arrivals =
+      TRY(draw_arrivals(cluster, pods, settings.seed, settings.demand_percent, settings.demand_of));
   Run run{cluster, pods, settings};
   for (std::size_t index = 0; index < arrivals.size(); ++index) {
     run.arrive(pods[arrivals[index]], clock);

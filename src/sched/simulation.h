@@ -29,6 +29,9 @@ struct SimulationSettings {
   MixSource mix = MixSource::Trace;
   std::uint64_t seed = 42;
   unsigned demand_percent = 130;
+  // The compute that demand is counted in, in thousandths of a device; 0: all that there is. Another cluster's capacity
+  // makes the same pods arrive here as there.
+  std::int64_t demand_of = 0;
 };
 
 struct SimulationMark {
@@ -59,6 +62,6 @@ Result<SimulationResult> simulate(const Cluster& cluster, std::span<const PodAsk
 
 // The pods in the order of their arrival, as positions in the list; for those who check the method.
 Result<std::vector<std::size_t>> draw_arrivals(const Cluster& cluster, std::span<const PodAsk> pods, std::uint64_t seed,
-                                               unsigned demand_percent);
+                                               unsigned demand_percent, std::int64_t demand_of = 0);
 
 }  // namespace kiboko

@@ -88,6 +88,18 @@ TEST(Simulation, LearnsTheMixFromArrivalsAlone) {
   EXPECT_THAT(result.allocated_at(100).value(), Ge(allocated(two, Policy::Binpack, 3)));
 }
 
+TEST(Simulation, CountsDemandInAnotherClustersComputeWhereAsked) {
+  const TwoModels two;
+  Cluster larger = two.cluster;
+  add_node(larger, 4, 64, "common");
+  const auto arrivals = draw_arrivals(two.cluster, two.pods, 3, 100).value();
+  EXPECT_EQ(draw_arrivals(larger, two.pods, 3, 100, two.cluster.compute_capacity()).value(), arrivals);
+  EXPECT_GT(draw_arrivals(larger, two.pods, 3, 100).value().size(), arrivals.size());
+  SimulationSettings settings{.policy = Policy::Binpack, .seed = 3, .demand_percent = 100};
+  settings.demand_of = two.cluster.compute_capacity();
+  EXPECT_EQ(simulate(larger, two.pods, settings, FakeClock{}).value().curve.size(), 101U);
+}
+
 TEST(Simulation, SaysWhatItCannotReplay) {
   Cluster empty;
   EXPECT_THAT(draw_arrivals(empty, std::vector<PodAsk>{pod(1, 1000)}, 1, 100).error().message,
