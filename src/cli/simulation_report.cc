@@ -1,8 +1,5 @@
 #include "cli/simulation_report.h"
 
-#include <algorithm>
-#include <cmath>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -13,20 +10,15 @@ namespace {
 
 constexpr unsigned kMarks[] = {90, 100, 110, 130};
 
-// Two-sided 95 % quantiles of Student's t by degrees of freedom from 1; the last holds for more.
-constexpr double kStudent[] = {12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23,
-                               2.20,  2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09, 2.09,
-                               2.08,  2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05, 2.05, 1.96};
+using TraceMeasure = Measure<SimulationResult>;
 
-std::vector<double> each(const PolicyRuns& runs, const std::function<double(const SimulationResult&)>& of) {
-  std::vector<double> values;
-  for (const SimulationResult& result : runs.results) values.push_back(of(result));
-  return values;
+bool reached(const PolicyRuns& runs, unsigned demand) {
+  return !runs.results.empty() && runs.results.front().allocated_at(demand).has_value();
 }
 
-std::optional<std::vector<double>> allocated(const PolicyRuns& runs, unsigned demand) {
-  if (runs.results.empty() || !runs.results.front().allocated_at(demand)) return {};
-  return each(runs, [&](const SimulationResult& result) { return result.allocated_at(demand).value_or(0); });
+TraceMeasure allocated_at(unsigned demand) {
+  return {fmt::format("AT {} %", demand),
+          [demand](const SimulationResult& result) { return result.allocated_at(demand).value_or(0); }, 2, "", true};
 }
 
 // At 100 % of demand, or the last that was reached.
@@ -37,90 +29,69 @@ unsigned compared_at(const Simulated& simulated) {
   return at;
 }
 
-double fragmented(const SimulationResult& result) {
-  return result.marks.empty() ? 0 : result.marks.back().fragmented_percent;
-}
-
 double microseconds(Nanoseconds duration) { return static_cast<double>(duration.count()) / 1e3; }
 
-std::string with_interval(const Estimate& of, bool sign = false) {
-  const std::string mean = sign ? fmt::format("{:+.2f}", of.mean) : fmt::format("{:.2f}", of.mean);
-  return of.half_width > 0 ? fmt::format("{} ± {:.2f}", mean, of.half_width) : mean;
+std::vector<TraceMeasure> measures_of(const PolicyRuns& base) {
+  std::vector<TraceMeasure> measures;
+  for (const unsigned mark : kMarks)
+    if (reached(base, mark)) measures.push_back(allocated_at(mark));
+  measures.push_back(
+      {"FRAGMENTS",
+       [](const SimulationResult& result) { return result.marks.empty() ? 0 : result.marks.back().fragmented_percent; },
+       2});
+  measures.push_back(
+      {"REFUSED", [](const SimulationResult& result) { return static_cast<double>(result.arrived - result.placed); }});
+  measures.push_back(
+      {"DECISION", [](const SimulationResult& result) { return microseconds(result.mean_decision); }, 0, " µs"});
+  return measures;
 }
 
 std::vector<double> differences(const PolicyRuns& runs, const PolicyRuns& base, unsigned demand) {
-  const auto ours = allocated(runs, demand);
-  const auto theirs = allocated(base, demand);
+  const TraceMeasure measure = allocated_at(demand);
+  const auto ours = measure.each(runs), theirs = measure.each(base);
   std::vector<double> differences;
-  for (std::size_t index = 0; ours && theirs && index < ours->size(); ++index)
-    differences.push_back((*ours)[index] - (*theirs)[index]);
+  for (std::size_t index = 0; reached(runs, demand) && index < ours.size(); ++index)
+    differences.push_back(ours[index] - theirs[index]);
   return differences;
 }
 
 std::string refusal_line(const PolicyRuns& runs) {
   std::string line;
   for (std::size_t reason = 0; reason < static_cast<std::size_t>(NodeRefusal::None); ++reason) {
-    const Estimate count = estimate(
-        each(runs, [&](const SimulationResult& result) { return static_cast<double>(result.refusals[reason]); }));
+    const TraceMeasure measure{
+        "", [&](const SimulationResult& result) { return static_cast<double>(result.refusals[reason]); }};
+    const Estimate count = estimate(measure.each(runs));
     if (count.mean > 0)
       line += fmt::format("{}{} {:.0f}", line.empty() ? "" : ", ", name(static_cast<NodeRefusal>(reason)), count.mean);
   }
   return line.empty() ? "none" : line;
 }
 
-}  // namespace
-
-Estimate estimate(const std::vector<double>& values) {
-  if (values.empty()) return {};
-  const auto count = static_cast<double>(values.size());
-  double sum = 0;
-  for (const double value : values) sum += value;
-  Estimate result{sum / count, 0};
-  if (values.size() < 2) return result;
-  double squares = 0;
-  for (const double value : values) squares += (value - result.mean) * (value - result.mean);
-  const double quantile = kStudent[std::min(values.size() - 2, std::size(kStudent) - 1)];
-  result.half_width = quantile * std::sqrt(squares / (count - 1) / count);
-  return result;
-}
-
-std::string simulation_table(const Simulated& simulated, const Output& output) {
-  const PolicyRuns& base = simulated.policies.front();
+std::vector<Column> columns_of(const std::vector<TraceMeasure>& measures, bool compared) {
   std::vector<Column> columns = {{"POLICY"}};
-  static constexpr std::string_view kTitles[] = {"AT 90 %", "AT 100 %", "AT 110 %", "AT 130 %"};
-  for (std::size_t mark = 0; mark < std::size(kMarks); ++mark)
-    if (allocated(base, kMarks[mark])) columns.push_back({kTitles[mark], true});
-  for (const std::string_view title : {"AGAINST THE FIRST", "FRAGMENTS", "REFUSED", "DECISION"})
-    columns.push_back({title, true});
-  Table table{columns};
-  std::string refusals;
-  for (const PolicyRuns& runs : simulated.policies) {
-    std::vector<Cell> row = {std::string{name(runs.policy)}};
-    for (const unsigned mark : kMarks)
-      if (const auto values = allocated(runs, mark)) row.emplace_back(with_interval(estimate(*values)));
-    const bool first = &runs == &base;
-    row.emplace_back(first ? "-" : with_interval(estimate(differences(runs, base, compared_at(simulated))), true));
-    row.emplace_back(fmt::format("{:.2f}", estimate(each(runs, fragmented)).mean));
-    row.emplace_back(fmt::format("{:.0f}", estimate(each(runs, [](const SimulationResult& result) {
-                                             return static_cast<double>(result.arrived - result.placed);
-                                           })).mean));
-    row.emplace_back(fmt::format("{:.0f} µs", estimate(each(runs, [](const SimulationResult& result) {
-                                                return microseconds(result.mean_decision);
-                                              })).mean));
-    table.add(row);
-    refusals += fmt::format("refused by {}: {}\n", name(runs.policy), refusal_line(runs));
+  for (const TraceMeasure& measure : measures) {
+    if (compared && measure.title == "FRAGMENTS") columns.push_back({"AGAINST THE FIRST", true});
+    columns.push_back({measure.title, true});
   }
-  return table.text(output) +
-         fmt::format(
-             "\nPercent of all compute granted when so much was asked for; mean of {} seeds and its 95 % "
-             "interval. Differences are of the same seeds, at {} %.\n",
-             simulated.seeds.size(), compared_at(simulated)) +
-         refusals;
+  return columns;
 }
 
-std::string simulation_json(const Simulated& simulated) {
+std::string what_if_table(const Simulated& simulated, const Output& output) {
+  const auto measures = measures_of(simulated.policies.front());
+  Table table{columns_of(measures, false)};
+  for (std::size_t index = 0; index < simulated.what_if.size(); ++index) {
+    const PolicyRuns& runs = simulated.what_if[index];
+    std::vector<Cell> row = {std::string{name(runs.policy)}};
+    for (const TraceMeasure& measure : measures) row.emplace_back(measure.text(runs, simulated.policies[index]));
+    table.add(row);
+  }
+  return fmt::format("\nWhat if: {}. Demand is that of the unchanged cluster.\n{}", harmless(simulated.changes),
+                     table.text(output));
+}
+
+nlohmann::json json_of(const Simulated& simulated, const std::vector<PolicyRuns>& all) {
   nlohmann::json policies = nlohmann::json::array();
-  for (const PolicyRuns& runs : simulated.policies) {
+  for (const PolicyRuns& runs : all) {
     nlohmann::json list = nlohmann::json::array();
     for (std::size_t index = 0; index < runs.results.size(); ++index) {
       const SimulationResult& result = runs.results[index];
@@ -143,17 +114,76 @@ std::string simulation_json(const Simulated& simulated) {
     }
     policies.push_back({{"policy", name(runs.policy)}, {"runs", list}});
   }
-  return nlohmann::json{{"policies", policies}}.dump(2) + "\n";
+  return policies;
+}
+
+void add_csv(std::string& text, const Simulated& simulated, const std::vector<PolicyRuns>& all,
+             std::string_view cluster) {
+  for (const PolicyRuns& runs : all)
+    for (std::size_t index = 0; index < runs.results.size(); ++index)
+      for (const SimulationMark& mark : runs.results[index].marks)
+        text += fmt::format("{},{},{},{:.4f},{:.4f}{}\n", name(runs.policy), simulated.seeds[index],
+                            mark.demand_percent, mark.allocated_percent, mark.fragmented_percent, cluster);
+}
+
+void add_curves(std::vector<Curve>& curves, const std::vector<PolicyRuns>& all, bool changed) {
+  for (const PolicyRuns& runs : all) {
+    std::vector<const std::vector<double>*> each;
+    for (const SimulationResult& result : runs.results) each.push_back(&result.curve);
+    curves.push_back({fmt::format("{}{}", name(runs.policy), changed ? ", what if" : ""), mean_curve(each), changed});
+  }
+}
+
+}  // namespace
+
+std::string simulation_table(const Simulated& simulated, const Output& output) {
+  const PolicyRuns& base = simulated.policies.front();
+  const auto measures = measures_of(base);
+  Table table{columns_of(measures, true)};
+  std::string refusals;
+  for (const PolicyRuns& runs : simulated.policies) {
+    std::vector<Cell> row = {std::string{name(runs.policy)}};
+    for (const TraceMeasure& measure : measures) {
+      if (measure.title == "FRAGMENTS") {
+        const auto against = differences(runs, base, compared_at(simulated));
+        row.emplace_back(&runs == &base ? "-" : with_interval(estimate(against), 2, true));
+      }
+      row.emplace_back(measure.text(runs));
+    }
+    table.add(row);
+    refusals += fmt::format("refused by {}: {}\n", name(runs.policy), refusal_line(runs));
+  }
+  return table.text(output) +
+         fmt::format(
+             "\nPercent of all compute granted when so much was asked for; mean of {} seeds and its 95 % "
+             "interval. Differences are of the same seeds, at {} %.\n",
+             simulated.seeds.size(), compared_at(simulated)) +
+         refusals + (simulated.what_if.empty() ? "" : what_if_table(simulated, output));
+}
+
+std::string simulation_json(const Simulated& simulated) {
+  nlohmann::json json = {{"policies", json_of(simulated, simulated.policies)}};
+  if (!simulated.what_if.empty())
+    json["what_if"] = {{"changes", simulated.changes}, {"policies", json_of(simulated, simulated.what_if)}};
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 std::string simulation_csv(const Simulated& simulated) {
-  std::string text = "policy,seed,demand_percent,allocated_percent,fragmented_percent\n";
-  for (const PolicyRuns& runs : simulated.policies)
-    for (std::size_t index = 0; index < runs.results.size(); ++index)
-      for (const SimulationMark& mark : runs.results[index].marks)
-        text += fmt::format("{},{},{},{:.4f},{:.4f}\n", name(runs.policy), simulated.seeds[index], mark.demand_percent,
-                            mark.allocated_percent, mark.fragmented_percent);
+  const bool both = !simulated.what_if.empty();
+  std::string text =
+      fmt::format("policy,seed,demand_percent,allocated_percent,fragmented_percent{}\n", both ? ",cluster" : "");
+  add_csv(text, simulated, simulated.policies, both ? ",as_is" : "");
+  add_csv(text, simulated, simulated.what_if, ",what_if");
   return text;
+}
+
+std::string simulation_chart(const Simulated& simulated) {
+  constexpr std::size_t kFromDemand = 70;  // below, every policy places everything
+  std::vector<Curve> curves;
+  add_curves(curves, simulated.policies, false);
+  add_curves(curves, simulated.what_if, true);
+  return draw_curves(curves, kFromDemand, "Compute granted against compute asked for",
+                     fmt::format("asked for (mean of {} seeds)", simulated.seeds.size()));
 }
 
 }  // namespace kiboko::cli
