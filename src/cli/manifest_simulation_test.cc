@@ -1,5 +1,6 @@
 // `kiboko simulate` on manifests and dumps of a cluster, from the command line to what is printed.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -57,7 +58,7 @@ spec:
 class SimulateManifests : public testing::Test {
  protected:
   static std::string write(std::string_view name, std::string_view text) {
-    const std::string path = testing::TempDir() + "kiboko_cluster_" + std::string(name);
+    const std::string path = fmt::format("{}kiboko_cluster_{}_{}", testing::TempDir(), ::getpid(), name);
     EXPECT_TRUE(write_file_atomically(path, text));
     return path;
   }
@@ -169,7 +170,7 @@ TEST_F(SimulateManifests, TellsHowMuchIsFreeAndOfNoUse) {
 
 TEST_F(SimulateManifests, ComparesPoliciesInATableAChartAndCsv) {
   const std::string path = write("table.yaml", node("n1") + node("n2") + pod("a", 20000) + pod("b", 20000));
-  const std::string chart = testing::TempDir() + "kiboko_cluster.svg";
+  const std::string chart = fmt::format("{}kiboko_cluster_{}.svg", testing::TempDir(), ::getpid());
   const Ran table = run({"-c", path, "-P", "binpack,spread", "--chart", chart});
   EXPECT_EQ(table.status, kDone) << table.err;
   EXPECT_EQ(table.err, "");

@@ -1,4 +1,5 @@
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -30,7 +31,10 @@ class Simulate : public testing::Test {
                                       "name,cpu_milli,memory_mib,num_gpu,gpu_milli\n"
                                       "a,1000,1024,1,1000\nb,1000,1024,1,400\n"));
   }
-  static std::string path(std::string_view name) { return testing::TempDir() + "kiboko_simulate_" + std::string{name}; }
+  // Tests run side by side.
+  static std::string path(std::string_view name) {
+    return fmt::format("{}kiboko_simulate_{}_{}", testing::TempDir(), ::getpid(), name);
+  }
   static Ran run(std::vector<std::string> more) {
     std::vector<std::string> arguments = {"simulate", "--nodes", path("nodes.csv"), "--pods", path("pods.csv")};
     arguments.insert(arguments.end(), more.begin(), more.end());
