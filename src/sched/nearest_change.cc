@@ -247,14 +247,14 @@ std::string less_memory(Search& search, std::size_t container, std::size_t ask) 
   }
   if (memory.kind == MemoryAsk::Kind::Whole || rules.memory.name.empty()) return "";
   const Dial dial = memory_dial(one, container);
+  const std::int64_t unit = std::max<std::int64_t>(dial.mib, 1);
   if (rules.memory.ladder.empty()) {
-    const std::int64_t unit = std::max<std::int64_t>(dial.mib, 1);
     const std::int64_t most = std::min(dial.implied - 1, search.most_memory(one.index) * one.ask.count / unit);
     return sentence(search, dial, search.largest(dial, 1, most));
   }
   std::vector<std::int64_t> steps;
   for (const vendors::Step& step : rules.memory.ladder)
-    if (step.memory.count < memory.value) steps.insert(steps.begin(), (step.memory.count + dial.mib - 1) / dial.mib);
+    if (step.memory.count < memory.value) steps.insert(steps.begin(), (step.memory.count + unit - 1) / unit);
   return sentence(search, dial, search.first(dial, steps));
 }
 
