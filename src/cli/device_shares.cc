@@ -78,15 +78,17 @@ double devices_asked(const PodRequest& request, const std::map<FamilyIndex, Devi
 
 double fragmented_percent(const Engine& engine) {
   const Cluster& cluster = engine.cluster();
-  const std::vector<AskClass> typical = engine.mix().typical_classes(kTypicalPart);
-  double unusable = 0;
+  std::vector<AskClass> typical = engine.mix().typical_classes(kTypicalPart);
+  std::erase_if(typical, [](const AskClass& one) { return one.ask.count == 0; });
+  double unusable = 0, weights = 0;
+  for (const AskClass& one : typical) weights += one.weight;
   for (NodeIndex node = 0; node < cluster.nodes(); ++node)
     for (const AskClass& one : typical) {
       const Devices fitting = cluster.fits(node, one.ask) ? cluster.fitting_devices(node, one.ask) : 0;
       for (std::size_t device = 0; device < cluster.device_count(node); ++device)
         if ((fitting >> device & 1U) == 0) unusable += one.weight * free_on(cluster, node, device);
     }
-  return cluster.devices() == 0 ? 0 : 100 * unusable / static_cast<double>(cluster.devices());
+  return unusable > 0 ? 100 * unusable / weights / static_cast<double>(cluster.devices()) : 0;
 }
 
 }  // namespace kiboko::cli

@@ -78,7 +78,7 @@ class Run {
     if (!placed)
       refuse(fate, candidates, placed.error());
     else if (placed->node == kNoNode)
-      place_without_devices(pod, candidates, fate);
+      place_anywhere(candidates, fate);
     else
       note(*placed, fate);
     draw_curve();
@@ -150,28 +150,12 @@ class Run {
     granted_ += granted_on_[node] - before;
   }
 
-  // As kube-scheduler's own default has it: where most is left.
-  void place_without_devices(Pod& pod, const NodeSet& candidates, PodFate& fate) {
-    const Cluster& cluster = engine_.cluster();
-    NodeIndex best = kNoNode;
-    double most = -1;
-    RefusalCode why = RefusalCode::Cpu;
+  // It takes nothing that anybody counts: any node will do.
+  void place_anywhere(const NodeSet& candidates, PodFate& fate) {
+    if (candidates.count() == 0) return refuse(fate, candidates, {});
     candidates.for_each([&](NodeIndex node) {
-      if (const auto refusal = engine_.host_refusal(node, pod)) {
-        why = std::max(why, *refusal);  // who has CPU enough is nearer to fitting
-        return;
-      }
-      const double left =
-          part(static_cast<double>(cluster.cpu_free(node)), static_cast<double>(cluster.cpu_capacity(node))) +
-          part(static_cast<double>(cluster.host_memory_free(node)),
-               static_cast<double>(cluster.host_memory_capacity(node)));
-      if (left <= most) return;
-      most = left;
-      best = node;
+      if (fate.node.empty()) fate.node = engine_.nodes()[node].name;
     });
-    if (best == kNoNode) return refuse(fate, candidates, {why, std::string(words_of(why).sentence), {}});
-    pod.node = fate.node = engine_.nodes()[best].name;
-    static_cast<void>(engine_.set_pod(pod));  // it holds nothing but CPU and memory, which are numbers already
   }
 
   void draw_curve() {

@@ -4,8 +4,8 @@
 // A pod that is bound holds what its annotations say; one that says nothing of its devices is placed on its node first.
 // The others arrive one after the other, each once, in the order of the file; a seed shuffles them, and a demand draws
 // them with replacement until so much is asked for, as with traces. None leaves. Nodes that take no pods, or that a
-// pod's node selector rules out, are no candidates; pods without devices go to the node with most CPU and memory left.
-// One thread, no I/O.
+// pod's node selector rules out, are no candidates. Where nodes say what CPU and memory they have, these count too, and
+// pods without devices are placed like the others. One thread, no I/O.
 #pragma once
 
 #include <map>

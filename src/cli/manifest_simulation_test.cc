@@ -136,6 +136,13 @@ TEST_F(SimulateManifests, MindsSelectorsCordonsAndCpu) {
   EXPECT_EQ(run["pods"][4]["code"], "cpu");
 }
 
+TEST_F(SimulateManifests, CountsNoCpuWhereNoNodeSaysWhatItHas) {
+  const Json run = first_run(
+      "---\nkind: Node\nmetadata: {name: n1}\n---\nkind: Pod\nmetadata: {name: cpu}\n"
+      "spec: {containers: [{resources: {requests: {cpu: 14}}}]}\n");
+  EXPECT_EQ(run["pods"][0]["node"], "n1");
+}
+
 TEST_F(SimulateManifests, KeepsQuotas) {
   const Json run = first_run(node("n1") + pod("a", 1500) + pod("b", 1500) +
                              "---\nkind: ResourceQuota\nmetadata: {name: q, namespace: default}\n"
@@ -164,8 +171,10 @@ TEST_F(SimulateManifests, ShufflesBySeedAndDrawsUpToADemand) {
 }
 
 TEST_F(SimulateManifests, TellsHowMuchIsFreeAndOfNoUse) {
-  EXPECT_EQ(first_run(node("n1") + pod("a", 40960))["fragmented_percent"], 50 - 50);
-  EXPECT_NEAR(first_run(node("n1") + pod("a", 30720) + pod("b", 30720))["fragmented_percent"].get<double>(), 25, 0.01);
+  const std::string no_device = "---\nkind: Pod\nmetadata: {name: none}\nspec: {containers: [{name: c}]}\n";
+  EXPECT_EQ(first_run(node("n1") + pod("a", 40960))["fragmented_percent"], 0);
+  EXPECT_NEAR(first_run(node("n1") + pod("a", 30720) + pod("b", 30720) + no_device)["fragmented_percent"].get<double>(),
+              25, 0.01);
 }
 
 TEST_F(SimulateManifests, ComparesPoliciesInATableAChartAndCsv) {
