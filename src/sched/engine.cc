@@ -291,6 +291,12 @@ Result<Texts> Engine::annotations_for(const Pod& pod, const PodPlacement& placem
   Texts texts;
   if (placement.node == kNoNode) return texts;
   const BookedNode& node = nodes_[placement.node];
+  for (const Taken& taken : placement.taken) {
+    const BookedDevice& device = node.devices.at(taken.device);
+    if (!device.present || !device.healthy)
+      return fail(Errc::Conflict, "pod {}: device {} of node {} is {}; place the pod again", pod.full_name(),
+                  device.uuid, node.name, device.present ? "unhealthy" : "gone");
+  }
   texts.emplace(kAssignedNodeKey, node.name);
   texts.emplace(kAssignedTimeKey, unix_seconds(now));
   const PodRequest request = TRY(request_of(pod, catalog_, settings_.preset));

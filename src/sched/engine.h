@@ -86,12 +86,14 @@ class Engine {
   // Decides and reserves. `candidates`: null for all nodes. A reservation that the pod has already is given up first.
   tl::expected<PodPlacement, PodRefusal> place(const Pod& pod, const NodeSet* candidates, WallTime now);
 
-  // What is reserved for a pod that is not known to be bound; null when nothing is.
+  // What is reserved for a pod that is not known to be bound; null when nothing is. Use this when the pod is bound, not
+  // what `place` returned: the node may have changed in between.
   const PodPlacement* reservation(std::string_view uid) const;
   // Gives up reservations made before then; returns their pods.
   std::vector<std::string> expire(WallTime before);
 
   // What is to be written on the pod for the placement: the allocation of each family and what plugins want besides.
+  // Conflict: a device of it is not there any more, or not healthy; place the pod again.
   Result<Texts> annotations_for(const Pod& pod, const PodPlacement& placement, WallTime now) const;
 
   // ---- looking ----

@@ -248,11 +248,17 @@ void Engine::replace_devices(NodeIndex index, std::vector<BookedDevice> devices)
     }
     moved[old] = static_cast<std::uint8_t>(now - devices.begin());
   }
-  const auto lost = [&](const auto& one) { return !moved[one.device]; };
+  const auto lost = [&](const auto& one) { return !moved.at(one.device); };
   for (PodRecord* const pod : pods_on_[index]) {
     if (std::erase_if(pod->holding.devices, lost) + std::erase_if(pod->holding.mig, lost) > 0) pod->unreadable = true;
     for (auto& one : pod->holding.devices) one.device = *moved[one.device];
     for (auto& one : pod->holding.mig) one.device = *moved[one.device];
+  }
+  for (auto& [uid, reservation] : reservations_) {
+    PodPlacement& placement = reservation.placement;
+    if (placement.node != index) continue;
+    if (std::ranges::any_of(placement.taken, lost)) placement = {};
+    for (Taken& taken : placement.taken) taken.device = *moved[taken.device];
   }
   node.devices = std::move(devices);
   write_cluster_node(index);

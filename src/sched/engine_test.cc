@@ -97,6 +97,23 @@ TEST(Engine, AReservationLastsUntilItExpiresOrThePodIsBound) {
   EXPECT_EQ(engine.pods(), 1U);
 }
 
+TEST(Engine, AReservationKeepsItsDevicesWhenTheNodeListsThemInAnotherOrder) {
+  Engine engine{families(), kPack};
+  ASSERT_TRUE(engine.set_node(gpu_node("n1", 3)));
+  const Pod pod = gpu_pod("a", 1000, 10, 1, {{"nvidia.com/use-gpuuuid", "GPU-n1-2"}});
+  ASSERT_TRUE(engine.place(pod, nullptr, kNoon));
+  unsigned place = 3;
+  const auto reversed = [&](RegisteredDevice& device) { device.uuid.text = fmt::format("GPU-n1-{}", --place); };
+  ASSERT_TRUE(engine.set_node(gpu_node("n1", 3, reversed)));
+  const auto written = engine.annotations_for(pod, *engine.reservation(pod.uid), kNoon);
+  ASSERT_TRUE(written) << written.error().message;
+  EXPECT_EQ(written->at("hami.io/vgpu-devices-allocated"), "GPU-n1-2,NVIDIA,1000,10:;");
+  ASSERT_TRUE(engine.set_node(gpu_node("n1", 2)));
+  const auto gone = engine.annotations_for(pod, *engine.reservation(pod.uid), kNoon);
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().message, "pod default/a: device GPU-n1-2 of node n1 is gone; place the pod again");
+}
+
 TEST(Engine, WhatPodsHoldIsTheSameAfterARestartInWhateverOrderItIsTold) {
   Engine first{families(), kPack};
   ASSERT_TRUE(first.set_node(gpu_node("n1", 4)));
