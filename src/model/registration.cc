@@ -154,9 +154,16 @@ Result<bool> truth_from(std::string_view text, std::size_t byte) {
   return fail(Errc::Invalid, "byte {}: health must be true or false, not '{}'", byte, shown(text));
 }
 
+// The forms have one range: what a row says can be said in JSON.
+Result<std::int64_t> small_number(std::string_view text, std::string_view name, std::size_t byte) {
+  const std::int64_t number = TRY(wire_number(text, name, byte));
+  if (number > kMostIndex) return fail(Errc::Invalid, "byte {}: {} {} is above {}", byte, name, number, kMostIndex);
+  return number;
+}
+
 Result<int> numa_from(std::string_view text, std::size_t byte) {
   if (text == "-1") return -1;
-  return static_cast<int>(TRY(wire_number(text, "numa", byte)));
+  return static_cast<int>(TRY(small_number(text, "numa", byte)));
 }
 
 Result<RegisteredDevice> device_from_row(std::string_view row, std::size_t byte) {
@@ -175,9 +182,7 @@ Result<RegisteredDevice> device_from_row(std::string_view row, std::size_t byte)
   device.healthy = TRY(truth_from(fields[6], at(6)));
   device.mode = "hami-core";
   if (fields.size() == 9) {
-    const std::int64_t index = TRY(wire_number(fields[7], "index", at(7)));
-    if (index > kMostIndex) return fail(Errc::Invalid, "byte {}: index {} is above {}", at(7), index, kMostIndex);
-    device.index = static_cast<unsigned>(index);
+    device.index = static_cast<unsigned>(TRY(small_number(fields[7], "index", at(7))));
     device.mode = fields[8];
   }
   return device;
