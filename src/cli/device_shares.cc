@@ -11,7 +11,7 @@ class CoresOf {
  public:
   explicit CoresOf(const vendors::Catalog& catalog) : catalog_(catalog) {}
   double operator()(FamilyIndex family, std::int64_t cores) const {
-    const bool mask = catalog_.families()[family].resources.cores.device == vendors::CoreUnit::Bitmask;
+    const bool mask = counts_masks(catalog_.families()[family]);
     return mask ? std::popcount(static_cast<std::uint64_t>(cores)) : static_cast<double>(cores);
   }
 

@@ -52,6 +52,12 @@ struct DeviceAsk {
   bool operator==(const DeviceAsk&) const = default;
 };
 
+// All memory of a device, by either way of saying so?
+inline bool wants_whole_memory(const DeviceAsk& ask) {
+  return ask.memory.kind == MemoryAsk::Kind::Whole ||
+         (ask.memory.kind == MemoryAsk::Kind::Percent && ask.memory.value >= 100);
+}
+
 // The ask in numbers of one device. A part of a percentage is left out, but at least one compute unit is asked for.
 MiB memory_on(const DeviceAsk& ask, MiB total);
 CoreUnits cores_on(const DeviceAsk& ask, CoreUnits total);

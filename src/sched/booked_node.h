@@ -55,6 +55,7 @@ struct BookedDevice {
   std::int32_t slots = 0;
   std::int64_t memory = 0;  // MiB
   std::int64_t cores = 0;   // units or mask
+  bool mask = false;        // its family counts cores in masks
   bool healthy = false;
   bool cordoned = false;
   bool mig = false;                            // only given out in MIG instances

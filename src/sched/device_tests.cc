@@ -14,8 +14,6 @@ namespace {
 
 using vendors::Test;
 
-bool is_mask(const FamilyAsk& one) { return one.family->resources.cores.device == vendors::CoreUnit::Bitmask; }
-
 bool is_part_of(std::string_view part, const std::string& text) {
   return to_lower(text).find(to_lower(part)) != std::string::npos;
 }
@@ -27,7 +25,7 @@ bool flag_is_set(const BookedNode& node, const std::string& flag) {
 
 std::int64_t free_memory(const DeviceLook& look) { return look.device.memory - look.use.memory; }
 std::int64_t free_cores(const DeviceLook& look) {
-  if (!is_mask(look.one)) return look.device.cores - look.use.cores;
+  if (!look.device.mask) return look.device.cores - look.use.cores;
   return std::popcount(static_cast<std::uint64_t>(look.device.cores & ~look.use.cores));
 }
 
@@ -94,10 +92,8 @@ bool app_class_allowed(const DeviceLook& look) {
 bool mig_place_left(const DeviceLook& look) {
   if (!look.device.mig) return true;
   if (!look.device.extras) return false;
-  const bool whole = look.one.ask.memory.kind == MemoryAsk::Kind::Whole ||
-                     (look.one.ask.memory.kind == MemoryAsk::Kind::Percent && look.one.ask.memory.value >= 100);
   return vendors::mig_choice(look.device.extras->mig_profiles, look.mig_live, MiB{look.need.memory},
-                             CoreUnits{look.need.cores}, whole)
+                             CoreUnits{look.need.cores}, wants_whole_memory(look.one.ask))
       .has_value();
 }
 
@@ -193,7 +189,7 @@ std::string cores_clause(const DeviceLook& look, DeviceRefusal& r) {
     return fmt::format("asked whole, {} of its {} free", free_cores(look),
                        cores_text(look.one, std::popcount(static_cast<std::uint64_t>(look.device.cores))));
   }
-  const std::int64_t asked = is_mask(look.one) ? look.need.cores : look.need.charge.cores;
+  const std::int64_t asked = look.device.mask ? look.need.cores : look.need.charge.cores;
   const std::int64_t free = std::max<std::int64_t>(free_cores(look), 0);
   if (asked <= free) {  // then it is the device's own processors that the size takes besides
     r.asked = counted(look.need.charge.cpus, "AI CPU");
@@ -363,7 +359,7 @@ DeviceNeed need_on(const FamilyAsk& one, const BookedDevice& device) {
     need.cores = need.charge.cores = cores_on(ask, CoreUnits{device.cores}).count;
     need.charge.slots = 1;
   }
-  if (is_mask(one)) {
+  if (device.mask) {
     need.whole_mask = ask.cores.kind == CoresAsk::Kind::All;
     const auto width = static_cast<unsigned>(std::popcount(static_cast<std::uint64_t>(device.cores)));
     if (need.whole_mask) need.cores = width;

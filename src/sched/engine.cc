@@ -222,14 +222,9 @@ NodeIndex Engine::search(const PodRequest& request, const Pod& pod, const NodeSe
 // Fills fitting_ with the candidates that were not tried and that the pod fits on.
 void Engine::find_fitting(const PodRequest& request, const Pod& pod, const NodeSet* candidates, const Placer& placer) {
   fitting_.clear();
-  const auto look = [&](NodeIndex index) {
+  for_each_candidate(candidates, [&](NodeIndex index) {
     if (index < nodes_.size() && !tried_.contains(index) && fits_on(index, request, pod, placer)) fitting_.add(index);
-  };
-  if (candidates != nullptr) {
-    candidates->for_each(look);
-  } else {
-    for (NodeIndex index = 0; index < nodes_.size(); ++index) look(index);
-  }
+  });
 }
 
 tl::expected<PodPlacement, PodRefusal> Engine::place(const Pod& pod, const NodeSet* candidates, WallTime now) {
@@ -262,7 +257,7 @@ PodRefusal Engine::refusal_of(const PodRequest& request, const Pod& pod, const N
   PodRefusal refusal;
   RefusalCounts counts{};
   std::optional<std::pair<unsigned, unsigned>> nearest;
-  const auto look = [&](NodeIndex index) {
+  for_each_candidate(candidates, [&](NodeIndex index) {
     const bool there = index < nodes_.size() && !nodes_[index].name.empty();
     static const BookedNode kNowhere;
     auto miss = fitter_.fit(there ? nodes_[index] : kNowhere, request, {}, plan_);
@@ -274,13 +269,7 @@ PodRefusal Engine::refusal_of(const PodRequest& request, const Pod& pod, const N
     if (nearest && near <= *nearest) return;
     nearest = near;
     refusal.code = miss->code;
-  };
-  if (candidates != nullptr) {
-    candidates->for_each(look);
-  } else {
-    for (NodeIndex index = 0; index < nodes_.size(); ++index)
-      if (nodes_[index].known) look(index);
-  }
+  });
   refusal.sentence = refusal_sentence(counts);
   return refusal;
 }

@@ -104,6 +104,13 @@ class Engine {
   std::optional<NodeIndex> find_node(std::string_view name) const;
   // By NodeIndex. Nodes that are not `known` are gaps, or are only named by pods.
   const std::vector<BookedNode>& nodes() const { return nodes_; }
+  // The candidates, or every node that is known where none are named. Candidates may be unknown, even beyond nodes().
+  template <class Visit>
+  void for_each_candidate(const NodeSet* candidates, Visit visit) const {
+    if (candidates != nullptr) return candidates->for_each(visit);
+    for (NodeIndex index = 0; index < nodes_.size(); ++index)
+      if (nodes_[index].known) visit(index);
+  }
   const Cluster& cluster() const { return cluster_; }
   const QuotaBook& quotas() const { return quotas_; }
   const AskMix& mix() const { return window_.mix(); }  // what pods asked for in the last day
@@ -142,7 +149,6 @@ class Engine {
   void write_cluster_node(NodeIndex index);
   void recount(NodeIndex index);
   void add_use(BookedNode& node, const PodRecord& pod) const;
-  bool counts_masks(FamilyIndex family) const;
 
   // ---- pods (engine_pods.cc) ----
   const std::shared_ptr<const QuotaSubject>& subject_of(const Pod& pod);

@@ -43,9 +43,9 @@ std::shared_ptr<const PairScores> pair_scores_of(const Node& node, std::vector<s
   return nullptr;
 }
 
-Share share_free(const BookedDevice& device, bool mask) {
+Share share_free(const BookedDevice& device) {
   std::int64_t all = device.cores, used = device.use.cores;
-  if (mask) {
+  if (device.mask) {
     all = std::popcount(static_cast<std::uint64_t>(device.cores));
     used = std::popcount(static_cast<std::uint64_t>(device.cores & device.use.cores));
   }
@@ -61,10 +61,6 @@ unsigned slots_of(const vendors::Family& family, const BookedDevice& device) {
 }
 
 }  // namespace
-
-bool Engine::counts_masks(FamilyIndex family) const {
-  return catalog_.families()[family].resources.cores.device == vendors::CoreUnit::Bitmask;
-}
 
 std::optional<NodeIndex> Engine::find_node(std::string_view name) const {
   const auto found = index_of_.find(name);
@@ -130,6 +126,7 @@ BookedDevice Engine::booked(RegisteredDevice device, FamilyIndex family, const N
   made.slots = device.slots;
   made.memory = device.memory.count;
   made.cores = device.cores.count;
+  made.mask = counts_masks(catalog_.families()[family]);
   made.healthy = device.healthy;
   // Of a family that knows no MIG the word is a mode like any other.
   made.mig = device.mode == "mig" && has_test(catalog_.families()[family], vendors::Test::Mig);
@@ -275,6 +272,7 @@ std::optional<unsigned> Engine::device_on(NodeIndex index, FamilyIndex family, c
   device.uuid = uuid;
   device.family = family;
   device.type = type_of(family, "", "");
+  device.mask = counts_masks(catalog_.families()[family]);
   devices.push_back(std::move(device));
   write_cluster_node(index);
   return static_cast<unsigned>(devices.size() - 1);
@@ -297,7 +295,7 @@ void Engine::add_use(BookedNode& node, const PodRecord& pod) const {
   if (pod.unreadable) ++node.unreadable_pods;
   for (const HeldDevice& one : pod.holding.devices) {
     BookedDevice& device = node.devices[one.device];
-    device.use = sum_of(device.use, pod.init_done ? one.after : one.most, counts_masks(device.family));
+    device.use = sum_of(device.use, pod.init_done ? one.after : one.most, device.mask);
     const bool has_mig = std::ranges::find(pod.holding.mig, one.device, &HeldMig::device) != pod.holding.mig.end();
     // An instance of a GPU that is not cut, or a share of one that is: nobody can tell what is free there.
     if (device.present && device.mig != has_mig) device.blocked = true;
@@ -329,7 +327,7 @@ void Engine::recount(NodeIndex index) {
     const BookedDevice& device = node.devices[d];
     const std::int64_t free = std::clamp<std::int64_t>(device.memory - device.use.memory, 0, device.memory);
     cluster_.set_free(index, d,
-                      {.share = share_free(device, counts_masks(device.family)),
+                      {.share = share_free(device),
                        .memory = to_bytes(MiB{free}),
                        .grants = static_cast<unsigned>(std::clamp<std::int32_t>(device.use.slots, 0, kMostSlots)),
                        .healthy = open && device.present && device.healthy && !device.cordoned && !device.blocked});

@@ -46,11 +46,8 @@ void Engine::let_go(PodMap::iterator found) {
 }
 
 PodHolding Engine::holding_of(const Pod& pod, NodeIndex node, const ReadPod& read) {
-  std::array<bool, kMaxNodeDevices> masks{};
-  const auto& devices = nodes_[node].devices;
-  for (std::size_t d = 0; d < devices.size(); ++d) masks[d] = counts_masks(devices[d].family);
   PodTally tally;
-  tally.begin(masks);
+  tally.begin(nodes_[node].devices);
   auto next = read.taken.begin();
   for (unsigned container = 0; container < pod.containers.size(); ++container) {
     for (; next != read.taken.end() && next->container == container; ++next) tally.add(*next);

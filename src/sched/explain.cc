@@ -97,13 +97,7 @@ class Explaining {
       : engine_(engine), pod_(pod), request_(request), fitter_(engine.types()) {}
 
   Explanation run(const NodeSet* candidates) {
-    const auto look = [&](NodeIndex index) { look_at(index); };
-    if (candidates != nullptr) {
-      candidates->for_each(look);
-    } else {
-      for (NodeIndex index = 0; index < engine_.nodes().size(); ++index)
-        if (engine_.nodes()[index].known) look(index);
-    }
+    engine_.for_each_candidate(candidates, [&](NodeIndex index) { look_at(index); });
     if (out_.fits) return std::move(out_);
     RefusalCounts counts{};
     for (const NodeExplanation& node : out_.nodes) ++counts[static_cast<std::size_t>(node.code)];

@@ -169,14 +169,9 @@ class Search {
   template <class Visit>
   void for_each_node(Visit visit) const {
     const auto& nodes = engine_.nodes();
-    if (candidates_ != nullptr) {
-      candidates_->for_each([&](NodeIndex index) {
-        if (index < nodes.size() && nodes[index].known) visit(nodes[index]);
-      });
-    } else {
-      for (const BookedNode& node : nodes)
-        if (node.known) visit(node);
-    }
+    engine_.for_each_candidate(candidates_, [&](NodeIndex index) {
+      if (index < nodes.size() && nodes[index].known) visit(nodes[index]);
+    });
   }
 
   std::optional<std::string> accepted(const BookedNode& node) const {

@@ -10,19 +10,16 @@
 namespace kiboko {
 namespace {
 
-bool counts_masks(const vendors::Family& family) { return family.resources.cores.device == vendors::CoreUnit::Bitmask; }
-
 unsigned mask_width(const BookedDevice& device) {
   return static_cast<unsigned>(std::popcount(static_cast<std::uint64_t>(device.cores)));
 }
 
 // HAMi's measure of how full a device would be, 0 to the sum of the weights.
-double fullness_of(const BookedDevice& device, const DeviceUse& use, const DeviceNeed& need, const DeviceWeights& w,
-                   bool mask) {
+double fullness_of(const BookedDevice& device, const DeviceUse& use, const DeviceNeed& need, const DeviceWeights& w) {
   const auto part = [](std::int64_t used, std::int64_t of) {
     return of > 0 ? static_cast<double>(used) / static_cast<double>(of) : 0.0;
   };
-  const double cores = mask
+  const double cores = device.mask
                            ? part(std::popcount(static_cast<std::uint64_t>(use.cores)) + need.cores, mask_width(device))
                            : part(use.cores + need.charge.cores, device.cores);
   return w.slots * part(use.slots + need.charge.slots, device.slots) + w.cores * cores +
@@ -156,8 +153,7 @@ void NodeFitter::order(const FamilyAsk& one) {
   const bool by_cost = costs_->placer != nullptr && one.ask.count == 1 &&
                        std::ranges::find(policy.order, DeviceKey::Cheapest) != policy.order.end();
   for (Option& option : options_) {
-    option.fullness = fullness_of(node_->devices[option.device], use_now(option.device), option.need, policy.weights,
-                                  masks_[option.device]);
+    option.fullness = fullness_of(node_->devices[option.device], use_now(option.device), option.need, policy.weights);
     if (by_cost)
       option.cost = costs_->placer->cost(costs_->node, costs_->asks[ask_number_], Devices{1} << option.device);
   }
@@ -199,7 +195,7 @@ void NodeFitter::take(const FamilyAsk& one, const Option& option, unsigned conta
   } else if (!one.ask.template_name.empty()) {
     taken.size_name = one.ask.template_name;
   }
-  if (masks_[option.device]) {
+  if (device.mask) {
     const auto all = static_cast<std::uint64_t>(device.cores);
     const auto used = static_cast<std::uint64_t>(use_now(option.device).cores);
     const auto cores = option.need.whole_mask ? mask_width(device) : static_cast<unsigned>(option.need.cores);
@@ -212,9 +208,7 @@ void NodeFitter::take(const FamilyAsk& one, const Option& option, unsigned conta
 
 // One device may give several instances: it is used up before the next one.
 std::size_t NodeFitter::take_mig(const FamilyAsk& one, std::size_t wanted, unsigned container) {
-  const MemoryAsk& memory = one.ask.memory;
-  const bool whole =
-      memory.kind == MemoryAsk::Kind::Whole || (memory.kind == MemoryAsk::Kind::Percent && memory.value >= 100);
+  const bool whole = wants_whole_memory(one.ask);
   for (const Option& option : options_) {
     const BookedDevice& device = node_->devices[option.device];
     while (wanted > 0) {
@@ -299,13 +293,7 @@ std::optional<NodeMiss> NodeFitter::fit(const BookedNode& node, const PodRequest
   plan.taken.clear();
   if (!node.known) return NodeMiss{RefusalCode::NodeUnknown};
   if (node.unreadable_pods > 0) return NodeMiss{RefusalCode::NodeUnreadable};
-  masks_.fill(false);
-  for (const ContainerRequest& container : request.containers)
-    for (const FamilyAsk& one : container.asks)
-      if (counts_masks(*one.family))
-        for (std::size_t d = 0; d < node.devices.size(); ++d)
-          masks_[d] = masks_[d] || node.devices[d].family == one.index;
-  tally_.begin(masks_);
+  tally_.begin(node.devices);
   for (unsigned container = 0; container < request.containers.size(); ++container)
     if (auto miss = fit_container(container)) return miss;
   tally_.finish(plan.holding);

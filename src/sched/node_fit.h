@@ -5,7 +5,6 @@
 // by Engine.
 #pragma once
 
-#include <array>
 #include <span>
 #include <string>
 #include <vector>
@@ -86,8 +85,7 @@ class NodeFitter {
   const Costs* costs_ = nullptr;
   NodePlan* plan_ = nullptr;
   std::vector<DeviceRefusal>* why_ = nullptr;
-  std::size_t ask_number_ = 0;                 // over all containers
-  std::array<bool, kMaxNodeDevices> masks_{};  // by device: does its family count cores in masks?
+  std::size_t ask_number_ = 0;  // over all containers
   PodTally tally_;
   std::vector<MigPlacement> mig_;
   std::vector<Option> options_;

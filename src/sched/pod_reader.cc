@@ -34,7 +34,7 @@ const vendors::Slice* slice_of(const BookedDevice& device, const ContainerDevice
 
 // Compute in the unit in which it is asked for, rounded up.
 std::int64_t asked_cores(const vendors::CoresRule& rule, const BookedDevice& device, std::int64_t cores) {
-  if (rule.device == vendors::CoreUnit::Bitmask) return std::popcount(static_cast<std::uint64_t>(cores));
+  if (device.mask) return std::popcount(static_cast<std::uint64_t>(cores));
   const bool converted = rule.asked == vendors::CoreUnit::Percent && rule.device == vendors::CoreUnit::Count;
   return converted && device.cores > 0 ? (cores * 100 + device.cores - 1) / device.cores : cores;
 }
@@ -176,9 +176,8 @@ class Reader {
   Result<void> add_strays() {
     for (std::size_t i = 0; i < mig_.size(); ++i) {
       if (mig_used_[i]) continue;
-      const auto family = std::ranges::find_if(catalog_.families(), [](const vendors::Family& f) {
-        return std::ranges::find(f.tests, vendors::Test::Mig) != f.tests.end();
-      });
+      const auto family = std::ranges::find_if(
+          catalog_.families(), [](const vendors::Family& f) { return has_test(f, vendors::Test::Mig); });
       if (family == catalog_.families().end()) return {};
       const auto index = static_cast<FamilyIndex>(family - catalog_.families().begin());
       const unsigned at = TRY(device(index, mig_[i].gpu.text));

@@ -9,8 +9,8 @@ bool holds(Devices devices, unsigned device) { return (devices >> device & 1U) !
 
 }  // namespace
 
-void PodTally::begin(std::span<const bool> mask) {
-  mask_ = mask;
+void PodTally::begin(std::span<const BookedDevice> devices) {
+  devices_ = devices;
   touched_ = now_ = earlier_ = 0;
   held_mig_.clear();
   current_mig_.clear();
@@ -23,7 +23,7 @@ void PodTally::add(const Taken& taken) {
   if (!holds(touched_, d)) held_[d] = current_[d] = peak_[d] = {};
   touched_ |= Devices{1} << d;
   now_ |= Devices{1} << d;
-  current_[d] = sum_of(current_[d], taken.charge, mask_[d]);
+  current_[d] = sum_of(current_[d], taken.charge, devices_[d].mask);
   if (taken.mig) current_mig_.push_back({d, *taken.mig});
   auto sums = std::ranges::find(quota_, taken.family, &QuotaSums::family);
   if (sums == quota_.end()) {
@@ -37,11 +37,11 @@ void PodTally::add(const Taken& taken) {
 void PodTally::end_container(ContainerKind kind) {
   const bool stays = kind != ContainerKind::Init;
   for_each_device(now_, [&](std::size_t d) {
-    const DeviceUse together = sum_of(held_[d], current_[d], mask_[d]);
+    const DeviceUse together = sum_of(held_[d], current_[d], devices_[d].mask);
     if (stays)
       held_[d] = together;
     else
-      peak_[d] = most_of(peak_[d], together, mask_[d]);
+      peak_[d] = most_of(peak_[d], together, devices_[d].mask);
     current_[d] = {};
   });
   for (QuotaSums& sums : quota_) {
@@ -64,7 +64,7 @@ void PodTally::end_container(ContainerKind kind) {
 
 DeviceUse PodTally::on(unsigned device, const DeviceUse& booked) const {
   if (!holds(touched_, device)) return booked;
-  return sum_of(sum_of(booked, held_[device], mask_[device]), current_[device], mask_[device]);
+  return sum_of(sum_of(booked, held_[device], devices_[device].mask), current_[device], devices_[device].mask);
 }
 
 void PodTally::append_mig(unsigned device, std::vector<MigPlacement>& live) const {
@@ -78,7 +78,7 @@ void PodTally::finish(PodHolding& into) const {
   into.mig.clear();
   into.quota.clear();
   for_each_device(touched_, [&](std::size_t d) {
-    into.devices.push_back({static_cast<std::uint8_t>(d), most_of(peak_[d], held_[d], mask_[d]), held_[d]});
+    into.devices.push_back({static_cast<std::uint8_t>(d), most_of(peak_[d], held_[d], devices_[d].mask), held_[d]});
   });
   const auto note = [&](const std::vector<MigOf>& list, bool init_only) {
     for (const MigOf& one : list) into.mig.push_back({static_cast<std::uint8_t>(one.device), init_only, one.placement});

@@ -56,8 +56,8 @@ struct PodHolding {
 
 class PodTally {
  public:
-  // `mask`, by device: does its family count cores in masks?
-  void begin(std::span<const bool> mask);
+  // Of a pod on the node with these devices, which stay as they are until the pod is counted.
+  void begin(std::span<const BookedDevice> devices);
   // Of the container that is being counted.
   void add(const Taken& taken);
   void end_container(ContainerKind kind);
@@ -81,7 +81,7 @@ class PodTally {
     MigPlacement placement;
   };
 
-  std::span<const bool> mask_;
+  std::span<const BookedDevice> devices_;
   std::array<DeviceUse, kMaxNodeDevices> held_, current_, peak_;
   Devices touched_ = 0, now_ = 0, earlier_ = 0;
   std::vector<MigOf> held_mig_, current_mig_, ended_mig_;

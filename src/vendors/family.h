@@ -231,6 +231,9 @@ struct Family {
   const Family& in_mode(const std::map<std::string, std::string, std::less<>>& pod_annotations) const;
 };
 
+// Does it count cores in masks?
+inline bool counts_masks(const Family& family) { return family.resources.cores.device == CoreUnit::Bitmask; }
+
 inline bool has_test(const Family& family, Test test) {
   return std::ranges::find(family.tests, test) != family.tests.end();
 }
