@@ -118,7 +118,8 @@ int visit(dl_phdr_info* info, std::size_t, void* argument) {
 // glibc gives the child of a fork two of the loader's locks anew, but not the one that a walk holds: a fork during
 // another thread's walk would leave a child that hangs at its own first. So forks and walks keep out of each other's
 // way. Both give up after a while, for one thread may be at both: a signal handler, or another library's fork handler.
-constexpr unsigned kPatience = 200;
+// The while is longer than a busy machine keeps a thread from its processor in the middle of a walk.
+constexpr unsigned kPatience = 10'000;
 constexpr std::uint64_t kPatienceStepNs = 50'000;
 std::atomic<int> forks{0}, walks{0};
 

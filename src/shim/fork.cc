@@ -32,4 +32,9 @@ void watch_forks() {
   watching.store(true, std::memory_order_release);
 }
 
+namespace {
+// A fork that has begun before we are registered does not call us, whatever another thread does meanwhile.
+__attribute__((constructor)) void watch_from_the_start() { watch_forks(); }
+}  // namespace
+
 }  // namespace kiboko::shim
