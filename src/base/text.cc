@@ -103,6 +103,16 @@ std::string to_lower(std::string_view text) {
   return lower;
 }
 
+std::size_t valid_utf8(std::string_view text) {
+  std::size_t valid = 0;
+  while (valid < text.size()) {
+    const std::size_t length = utf8_length(text.substr(valid));
+    if (length == 0) break;
+    valid += length;
+  }
+  return valid;
+}
+
 std::string json_escape(std::string_view text) {
   std::string escaped;
   escaped.reserve(text.size());

@@ -46,6 +46,8 @@ Result<T> parse_integer(std::string_view text) {
   return number;
 }
 
+// How many of the first bytes are whole UTF-8 characters: all of them, or where the first that is none begins.
+std::size_t valid_utf8(std::string_view text);
 // The text as the inside of a JSON string. Bytes that are not UTF-8 become U+FFFD.
 std::string json_escape(std::string_view text);
 // Control characters as \n, \t, \x1b: what is logged or shown stays on its line and moves no cursor.

@@ -65,6 +65,13 @@ TEST(Text, JsonEscapeKeepsUtf8AndReplacesTheRest) {
   EXPECT_EQ(json_escape("\xed\xa0\x80"), "\\ufffd\\ufffd\\ufffd");  // a surrogate
 }
 
+TEST(Text, IsUtf8UpToWhereItIsNot) {
+  EXPECT_EQ(valid_utf8("30 € 🦛"), std::string_view("30 € 🦛").size());
+  EXPECT_EQ(valid_utf8(""), 0U);
+  EXPECT_EQ(valid_utf8("a\xff b"), 1U);
+  EXPECT_EQ(valid_utf8("a\xe2\x82"), 1U);
+}
+
 TEST(Text, OneLineLeavesNoControlCharacter) { EXPECT_EQ(one_line("a\nb\tc\x1b[2J\x7f"), "a\\nb\\tc\\x1b[2J\\x7f"); }
 
 }  // namespace

@@ -190,6 +190,8 @@ Result<RegisteredDevice> device_from_row(std::string_view row, std::size_t byte)
 
 Result<std::vector<RegisteredDevice>> decode_csv(std::string_view text) {
   TRY(check_length(text));
+  if (const std::size_t valid = valid_utf8(text); valid < text.size())
+    return fail(Errc::Invalid, "byte {}: this is not UTF-8", valid);
   if (text.find(':') == std::string_view::npos)
     return fail(Errc::Invalid, "byte 0: '{}' has no ':' that ends a device", shown(text));
   std::vector<RegisteredDevice> devices;

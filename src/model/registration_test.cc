@@ -97,6 +97,7 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"huge_index", "U1,4,1,100,DCU,0,true,70000,m:", "index 70000"},
         Hostile{"huge_numa", "U1,4,1,100,DCU,70000,true:", "numa 70000 is above 65535"},
         Hostile{"not_a_truth", "U1,4,1,100,DCU,0,maybe:", "'maybe'"},
+        Hostile{"row_invalid_utf8", "U\xFF\xFE,4,1,100,DCU,0,true:", "byte 1: this is not UTF-8"},
         Hostile{"not_json", R"([{"id":"a",}])", "byte 11"}, Hostile{"nan", R"([{"id":"a","devmem":NaN}])", "byte 20"},
         Hostile{"fraction", R"([{"id":"a","devmem":1.5}])", "device 0 of the list: 'devmem'"},
         Hostile{"negative_memory", R"([{"id":"a"},{"id":"b","devmem":-1}])", "device 1 of the list: 'devmem'"},

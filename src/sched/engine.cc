@@ -71,7 +71,7 @@ PodAsk Engine::plain_ask(const FamilyAsk& one) const {
   plain.count = range.mig || ask.cores.kind == CoresAsk::Kind::Divided ? 1 : ask.count;
   const bool tests_memory = has_test(*one.family, vendors::Test::Memory);
   const bool tests_cores = has_test(*one.family, vendors::Test::Cores);
-  if (tests_memory && (ask.memory.kind == MemoryAsk::Kind::Amount || !range.mig)) {
+  if (tests_memory && !range.mig) {  // an instance has what its profile says, whatever its device says
     const std::int64_t memory = memory_on(ask, MiB{range.least_memory}).count;
     const bool sized = ask.memory.kind == MemoryAsk::Kind::Slices || ask.memory.kind == MemoryAsk::Kind::Spec;
     plain.memory = sized ? Bytes{} : to_bytes(MiB{memory});

@@ -148,6 +148,18 @@ TEST(EngineHostile, ADeviceThatIsThereTwiceIsRefusedAndNotCountedTwice) {
   EXPECT_EQ(outcome(engine, gpu_pod("p", 1, 1)), "node_unreadable");
 }
 
+TEST(EngineHostile, WhatIsGivenAndWhatIsExplainedAgreeWhereAnInstanceHasMoreMemoryThanItsDevice) {
+  Engine engine{known_families(), kPacking};
+  const auto mig = [](RegisteredDevice& device) {
+    device.mode = "mig";
+    device.memory = MiB{};
+    device.mig_profiles = {{"1g.5gb", MiB{4864}, CoreUnits{15}, 1, {{0, 1}}}};
+  };
+  ASSERT_TRUE(engine.set_node(gpu_node("n", 1, mig)));
+  EXPECT_EQ(outcome(engine, gpu_pod("first", 4000, 10)), "n: GPU-n-0");
+  EXPECT_EQ(outcome(engine, gpu_pod("second", 4000, 10)), "mig");
+}
+
 TEST(EngineHostile, MoreDevicesThanANodeMayHaveAreRefusedByName) {
   Engine engine{known_families(), kPacking};
   Node node = gpu_node("n", 60);
