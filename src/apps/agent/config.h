@@ -1,12 +1,9 @@
-// The agent's settings: one struct, one table. Flags, environment names, the YAML file, --print-config and --help all
-// walk the table. A flag beats the environment, which beats the file, which beats the default; an unknown key is an
-// error.
+// The agent's settings.
 #pragma once
 
-#include <span>
 #include <string>
 
-#include "base/result.h"
+#include "apps/settings.h"
 
 namespace kiboko::agent {
 
@@ -27,27 +24,12 @@ struct Config {
   std::string log_level = "info";
 };
 
-struct Setting {
-  const char* name;  // --name, KIBOKO_AGENT_NAME, name: in the file; '-' is '_' in the environment
-  std::string Config::*text = nullptr;
-  unsigned Config::*number = nullptr;
-  bool Config::*truth = nullptr;
-  unsigned low = 0, high = 0;  // of a number
-  const char* help = "";
-};
-std::span<const Setting> settings();
-
-struct Invocation {
-  Config config;
-  enum class Wish { Run, Help, PrintConfig, Version } wish = Wish::Run;
-};
+using Invocation = apps::Invocation<Config>;
+using apps::Wish;
 
 // Reads flags, then the environment and the file they name; fills in what depends on the user.
 Result<Invocation> read_invocation(int argc, char** argv);
 std::string help_text();
 std::string config_text(const Config& config);  // as the file
-
-// The directory above bin/, where lib/ and share/ are.
-Result<std::string> installation_prefix();
 
 }  // namespace kiboko::agent

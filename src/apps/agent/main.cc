@@ -110,7 +110,7 @@ std::string host_name() {
 
 Result<void> run(const Config& config) {
   const SystemClock clock;
-  const std::string prefix = TRY(installation_prefix());
+  const std::string prefix = TRY(apps::installation_prefix());
   const std::string simulation_dir = prefix + "/lib/sim";
   const UniqueFd lock = TRY(lock_runtime(config.runtime_dir));
   Ledger ledger = TRY(Ledger::open(config.state_dir));
@@ -159,16 +159,16 @@ int start(int argc, char** argv) {
   if (!invocation) return complain(invocation.error());
   const Config& config = invocation->config;
   switch (invocation->wish) {
-    case Invocation::Wish::Help:
+    case Wish::Help:
       std::fputs(help_text().c_str(), stdout);
       return 0;
-    case Invocation::Wish::Version:
+    case Wish::Version:
       std::puts("kiboko-agent " KIBOKO_VERSION);
       return 0;
-    case Invocation::Wish::PrintConfig:
+    case Wish::PrintConfig:
       std::fputs(config_text(config).c_str(), stdout);
       return 0;
-    case Invocation::Wish::Run:
+    case Wish::Run:
       break;
   }
   if (!config.standalone) return complain({Errc::Invalid, "say --standalone to share the devices of this host"});
